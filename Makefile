@@ -43,7 +43,7 @@ types: setup  ## Check types with mypy, strictly
 	@$(BIN)/mypy
 
 contracts: setup  ## Check which room imports which, with import-linter
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 bench: setup  ## Run the benchmarks, one after the other, and print their ratios
 	@$(BIN)/python -m benchmarks

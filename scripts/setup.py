@@ -83,7 +83,7 @@ def ensure_uv() -> None:
     say(f"installing uv {version} with pip")
     requirement = VENV / "uv.lock.txt"
     requirement.write_text(pinned)
-    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    pip = [str(PYTHON), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps"]
     run([*pip, "--require-hashes", "--requirement", str(requirement)], dict(os.environ))
     requirement.unlink()
 
