@@ -1,0 +1,112 @@
+"""Opens the database and owns its transactions.
+
+Callers ask for `read()` or `write()` and get a Session that is committed when the block ends and rolled back when it
+raises. On SQLite a writer takes the write lock at its start (BEGIN IMMEDIATE), behind a lock of the process: writers
+then queue in turn instead of spinning in SQLite's busy handler, which costs 200 ms at the 99th percentile with eight
+threads. Readers never wait (WAL).
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.orm import Session, sessionmaker
+
+from modelyard.database.migrations.run import upgrade
+
+#: Seconds that one process waits for another's write to end before it gives up.
+BUSY_TIMEOUT_S = 30.0
+
+_AFTER_COMMIT = "after commit"
+
+
+class Database:
+    """One database, safe to share between threads; open one in each process."""
+
+    def __init__(self, url: str, *, pool_size: int = 16) -> None:
+        self.url = _with_driver(url)
+        self.is_sqlite = self.url.startswith("sqlite")
+        self.engine = _open_sqlite(self.url) if self.is_sqlite else _open_postgresql(self.url, pool_size)
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self._writer = threading.Lock() if self.is_sqlite else None
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that sees one consistent state. What it changes is not kept."""
+        with self._sessions() as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A session whose changes are committed together when the block ends, or not at all."""
+        with self._writer or nullcontext(), self._sessions() as session:
+            session.connection(execution_options={"write": True})
+            yield session
+            session.commit()
+            calls = session.info.pop(_AFTER_COMMIT, {})
+        for call in calls.values():
+            call()
+
+    def migrate(self) -> None:
+        """Brings the schema to the newest revision. Safe to call at every start, by several processes at once."""
+        upgrade(self.engine)
+
+    def check(self) -> None:
+        """Raises if the database doesn't answer."""
+        with self.engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Closes every pooled connection."""
+        self.engine.dispose()
+
+
+def after_commit(session: Session, name: str, call: Callable[[], None]) -> None:
+    """Has `call` made once this `write()` is committed; of several under one name, the last. It must not raise."""
+    session.info.setdefault(_AFTER_COMMIT, {})[name] = call
+
+
+def _with_driver(url: str) -> str:
+    parsed = make_url(url)
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise ValueError(f"{parsed.drivername} is not supported: give a sqlite:/// or a postgresql:// URL")
+    return parsed.render_as_string(hide_password=False)
+
+
+def _open_sqlite(url: str) -> Engine:
+    path = make_url(url).database
+    if path and path != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = create_engine(
+        url,
+        connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None, "check_same_thread": False},
+        pool_size=16,
+        max_overflow=64,
+    )
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    # FULL: a commit that was answered survives a power cut, at 0.1 ms a commit.
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA cache_size = -32768")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get("write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _open_postgresql(url: str, pool_size: int) -> Engine:
+    return create_engine(url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True)

@@ -1,0 +1,143 @@
+"""Settings: one frozen record, read from `MODELYARD_*` environment variables, every limit with a sane default.
+
+`Settings.load` is called once by the command line; everything else is handed the record.
+`docs/configuration.md` is generated from the field comments below, so each field says what it is and its unit.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+PREFIX = "MODELYARD_"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything an operator may set. Sizes are in bytes unless the name says GiB, times in seconds."""
+
+    #: Where all state lives: database, blobs, environments, logs, sockets, keys.
+    home: Path
+    #: Where what can be made again lies: environments, packages, table twins; empty means `cache` under `home`.
+    cache: Path | None = None
+    #: SQLAlchemy URL; empty means SQLite in WAL mode under `home`.
+    database_url: str = ""
+    #: Address the gateway binds. Anything but loopback needs `insecure_bind` or TLS in front.
+    host: str = "127.0.0.1"
+    #: Port the gateway binds.
+    port: int = 8585
+    #: URL under which clients reach the gateway; empty means http://host:port.
+    public_url: str = ""
+    #: Further host names that requests may carry in their Host header.
+    allowed_hosts: tuple[str, ...] = ()
+    #: Allow a bind to a non-loopback address without TLS.
+    insecure_bind: bool = False
+    #: Folders that `file:` locations of datasets may read from; none by default.
+    file_roots: tuple[Path, ...] = ()
+
+    #: Cores that the agent may hand to runs; 0 means all of the machine's.
+    agent_cores: float = 0
+    #: Memory that the agent may hand to runs, in GiB; 0 means all of the machine's.
+    agent_memory_gib: float = 0
+    #: Seconds that a claim on a run lasts without a heartbeat.
+    lease_s: float = 15.0
+    #: Longest time between two looks for work; agents are also woken at once on the same machine.
+    poll_s: float = 0.5
+    #: Attempts that a run gets when the platform, not the user's code, fails.
+    run_attempts: int = 3
+
+    #: `required` refuses user code where no sandbox can be had; `off` runs it bare (trusted users only).
+    sandbox: str = "required"
+    #: Warm guests kept waiting for each environment in use.
+    warm_guests: int = 1
+    #: Wall-clock limit of a training run without TIMEOUT_MINUTES in its config.
+    training_timeout_s: float = 6 * 3600.0
+    #: Wall-clock limit of a feature group's materialisation.
+    materialization_timeout_s: float = 3600.0
+    #: Wall-clock limit of one prediction call.
+    prediction_timeout_s: float = 60.0
+    #: Wall-clock limit of the `initialize` of a replica.
+    initialize_timeout_s: float = 300.0
+    #: Memory of a replica, in GiB.
+    replica_memory_gib: float = 4.0
+    #: Replicas of each deployment.
+    replicas: int = 1
+    #: Calls that wait at one replica before further ones are refused with 429.
+    replica_queue: int = 256
+    #: Bytes that a run's stdout and stderr keep together; what is past it is counted and said.
+    log_limit: int = 8 * 1024**2
+    #: Scratch space of a guest, in GiB.
+    scratch_gib: float = 20.0
+    #: Processes and threads that one guest may have.
+    guest_processes: int = 512
+
+    #: Largest body of an ordinary call.
+    body_limit: int = 32 * 1024**2
+    #: Largest body of a prediction.
+    prediction_body_limit: int = 32 * 1024**2
+    #: Largest answer of a prediction.
+    prediction_answer_limit: int = 128 * 1024**2
+    #: Largest part of an upload.
+    part_limit: int = 128 * 1024**2
+    #: Largest upload.
+    upload_limit: int = 5 * 1024**4
+    #: Largest source code.
+    source_limit: int = 10 * 1024**2
+    #: Seconds that the check of one source may take.
+    check_timeout_s: float = 10.0
+    #: Deepest nesting of a JSON body.
+    json_depth: int = 512
+    #: Bytes that a download call hands out at a time.
+    download_chunk: int = 10 * 1024**2
+    #: Items of a list answer where the caller names no limit.
+    page_size: int = 100
+
+    #: Wheels only (true), or also packages that run their own build code, in the sandbox (false).
+    wheels_only: bool = True
+    #: Seconds that the build of one environment may take.
+    build_timeout_s: float = 1800.0
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, **overrides: object) -> "Settings":
+        """Settings from `MODELYARD_*` variables; `overrides` (from the command line) win. Bad ones raise ValueError."""
+        source = os.environ if environ is None else environ
+        values: dict[str, object] = {"home": source.get(PREFIX + "HOME") or Path.home() / ".modelyard"}
+        fields = {field.name: field for field in msgspec.structs.fields(cls)}
+        for name, text in source.items():
+            if not name.startswith(PREFIX) or name == PREFIX + "HOME":
+                continue
+            field = name.removeprefix(PREFIX).lower()
+            if field not in fields:
+                raise ValueError(f"{name} is not a setting; see `modelyard doctor --settings`")
+            values[field] = [part for part in text.split(os.pathsep) if part] if _is_list(fields[field].type) else text
+        values |= {name: value for name, value in overrides.items() if value is not None}
+        try:
+            settings = msgspec.convert(values, cls, strict=False, dec_hook=_decode)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"a setting has a value that can't be used: {error}") from error
+        return msgspec.structs.replace(settings, home=settings.home.expanduser().absolute())
+
+    @property
+    def url(self) -> str:
+        """The database's URL, spelled out."""
+        return self.database_url or f"sqlite:///{self.home / 'modelyard.db'}"
+
+    @property
+    def cache_dir(self) -> Path:
+        """The folder of what can be made again."""
+        return self.cache or self.home / "cache"
+
+    @property
+    def base_url(self) -> str:
+        """Where clients reach the gateway, without a trailing slash."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+
+def _is_list(kind: object) -> bool:
+    return getattr(kind, "__origin__", None) is tuple
+
+
+def _decode(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
+    raise NotImplementedError(kind)

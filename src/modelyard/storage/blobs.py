@@ -1,0 +1,137 @@
+"""Bytes by digest: written once, never changed, found again under the sha256 of what they hold.
+
+Every write goes to a temporary file that is synced and then renamed to its digest, so a name in the store is a whole
+blob or is absent, whatever was killed when. Names are digests only; no string of a caller ever becomes a path.
+"""
+
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from modelyard.ids import Digest
+
+CHUNK = 1024**2
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class Blob(NamedTuple):
+    """A stored blob: its digest and its size in bytes."""
+
+    digest: Digest
+    size: int
+
+
+class BlobStore:
+    """Blobs in one folder, safe to share between threads and processes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._incoming = root / "incoming"
+        self._incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def put_bytes(self, content: bytes) -> Blob:
+        """Stores `content`; storing it again is free."""
+        return self.put_chunks((content,))
+
+    def put_stream(self, stream: BinaryIO) -> Blob:
+        """Stores what `stream` still holds, a megabyte at a time."""
+        return self.put_chunks(iter(lambda: stream.read(CHUNK), b""))
+
+    def put_file(self, path: Path) -> Blob:
+        """Stores a copy of the file at `path`."""
+        with path.open("rb") as stream:
+            return self.put_stream(stream)
+
+    def put_chunks(self, chunks: Iterable[bytes]) -> Blob:
+        """Stores the chunks one after the other as one blob."""
+        hasher, size = hashlib.sha256(), 0
+        temporary = self._incoming / secrets.token_hex(16)
+        try:
+            with temporary.open("xb") as out:
+                for chunk in chunks:
+                    hasher.update(chunk)
+                    size += len(chunk)
+                    out.write(chunk)
+                _sync(out)
+            digest = Digest(hasher.hexdigest())
+            self._keep(temporary, digest)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return Blob(digest, size)
+
+    def path(self, digest: Digest) -> Path:
+        """Where the blob lies; ValueError for what is no digest."""
+        if not _DIGEST.fullmatch(digest):
+            raise ValueError("not a digest")
+        return self.root / digest[:2] / digest
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """The blob's bytes, for reading; FileNotFoundError if it isn't there."""
+        return self.path(digest).open("rb")
+
+    def read(self, digest: Digest) -> bytes:
+        """The whole blob in memory; for small ones."""
+        return self.path(digest).read_bytes()
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the blob is there."""
+        return self.path(digest).is_file()
+
+    def delete(self, digest: Digest) -> None:
+        """Removes the blob; nothing happens if it isn't there."""
+        self.path(digest).unlink(missing_ok=True)
+
+    def writer(self) -> "BlobWriter":
+        """A blob written piece by piece, for callers that can't hand over an iterable."""
+        return BlobWriter(self._incoming / secrets.token_hex(16), self._keep)
+
+    def _keep(self, temporary: Path, digest: Digest) -> None:
+        target = self.path(digest)
+        target.parent.mkdir(exist_ok=True, mode=0o700)
+        temporary.chmod(0o400)
+        temporary.replace(target)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+class BlobWriter:
+    """Collects one blob; nothing is in the store until `finish`. Leaving its `with` block discards the rest."""
+
+    def __init__(self, temporary: Path, keep: Callable[[Path, Digest], None]) -> None:
+        self._temporary, self._keep = temporary, keep
+        self._out = temporary.open("xb")
+        self._hasher = hashlib.sha256()
+        self.size = 0
+
+    def write(self, chunk: bytes) -> None:
+        """Adds `chunk` to the blob."""
+        self._hasher.update(chunk)
+        self.size += len(chunk)
+        self._out.write(chunk)
+
+    def finish(self) -> Blob:
+        """Syncs the blob and puts it into the store."""
+        _sync(self._out)
+        self._out.close()
+        digest = Digest(self._hasher.hexdigest())
+        self._keep(self._temporary, digest)
+        return Blob(digest, self.size)
+
+    def __enter__(self) -> "BlobWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._out.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+def _sync(out: BinaryIO) -> None:
+    out.flush()
+    os.fsync(out.fileno())
