@@ -1,0 +1,82 @@
+"""What the gateway and the resident checker process say to each other: length-prefixed JSON over a socket pair.
+
+One request, one verdict, in turn. The sources inside are hostile, so the process that reads them is taken for hostile
+too: a verdict is decoded to typed structs and nothing else, and its size is limited.
+"""
+
+import socket
+import struct
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+_LENGTH = struct.Struct(">I")
+#: No verdict comes near this: findings are counted and cut where they are made.
+VERDICT_LIMIT = 16 * 1024**2
+
+
+class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A source and what it is registered for."""
+
+    source: str
+    #: Role -> name of the function; roles are train, predict, predict_many, initialize and function. None: not given.
+    functions: Mapping[str, str | None] = msgspec.field(default_factory=dict)
+    #: Tables that `train` (or `function`) is called with, positionally.
+    table_count: int = 0
+    #: Normalised requirement strings, see `requirements.parse_requirements`.
+    requirements: Sequence[str] = ()
+    #: Names of the organisation's modules that the source may import.
+    modules: Sequence[str] = ()
+    #: Keyword arguments that `function` is called with, where its tables are bound by name.
+    keywords: Sequence[str] = ()
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something wrong or doubtful, at a place of the source (1-based; line 0 stands for the source as a whole)."""
+
+    line: int
+    column: int
+    message: str
+    #: The line itself, cut to a window around the column.
+    code: str = ""
+    #: Where the column is within `code`, from 0.
+    caret: int = 0
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What the examination of one source gave. Any error means that the source can't run."""
+
+    errors: list[Finding] = msgspec.field(default_factory=list)
+    warnings: list[Finding] = msgspec.field(default_factory=list)
+    #: How many more errors there are than `errors` holds.
+    more_errors: int = 0
+    inferred_requirements: list[str] = msgspec.field(default_factory=list)
+    imports: list[str] = msgspec.field(default_factory=list)
+    module_dependencies: list[str] = msgspec.field(default_factory=list)
+    #: The process leaves after this answer, since the source made it large.
+    leaving: bool = False
+
+
+def send(connection: socket.socket, body: bytes) -> None:
+    """Sends one frame."""
+    connection.sendall(_LENGTH.pack(len(body)))
+    connection.sendall(body)
+
+
+def receive(connection: socket.socket, limit: int) -> bytes:
+    """The next frame's body; EOFError if the other side is gone, ValueError if the frame is over `limit`."""
+    (length,) = _LENGTH.unpack(_exactly(connection, _LENGTH.size))
+    if length > limit:
+        raise ValueError(f"a frame of {length} bytes is over its limit of {limit}")
+    return _exactly(connection, length)
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    buffer = bytearray(size)
+    view = memoryview(buffer)
+    while view:
+        count = connection.recv_into(view)
+        if not count:
+            raise EOFError("the other side has closed the connection")
+        view = view[count:]
+    return bytes(buffer)

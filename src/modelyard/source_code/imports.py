@@ -1,0 +1,132 @@
+"""Imports that nothing provides: neither the base packages, nor the requirements, the standard library or modules.
+
+One that the curated table knows becomes an inferred requirement; one that is guarded is only doubtful.
+"""
+
+import ast
+import difflib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from modelyard.source_code import distributions
+from modelyard.source_code.frames import CheckRequest, Finding
+from modelyard.source_code.parsing import Lines
+from modelyard.source_code.statements import Guard, walk
+
+_OURS = frozenset({"__main__", "__future__"})
+
+
+class Imports(NamedTuple):
+    """What a source imports, and what follows from it."""
+
+    errors: list[Finding]
+    warnings: list[Finding]
+    inferred: list[str]
+    #: Top-level names, sorted.
+    names: list[str]
+    #: The organisation's modules among them, in the order of the source.
+    modules: list[str]
+
+
+class _Import(NamedTuple):
+    node: ast.Import | ast.ImportFrom
+    #: Dotted names that may be modules: `from google.cloud import storage` gives google.cloud.storage.
+    dotted: tuple[str, ...]
+    guard: Guard
+
+    @property
+    def root(self) -> str:
+        return self.dotted[0].partition(".")[0]
+
+
+def check_imports(tree: ast.Module, request: CheckRequest, lines: Lines) -> Imports:
+    """Every import of the source, wherever it stands, held against what will be there."""
+    found = Imports([], [], [], [], [])
+    supply = distributions.Supply(request.requirements)
+    names: set[str] = set()
+    for each in _imports(tree):
+        if each.root == "":
+            message = "Relative imports can't work: the source is one file, not part of a package. Import by full name."
+            found.errors.append(lines.at(each.node, message))
+            continue
+        names.add(each.root)
+        _judge(each, request.modules, supply, lines, found)
+    found.names.extend(sorted(names))
+    return found
+
+
+def _judge(each: _Import, modules: Sequence[str], supply: distributions.Supply, lines: Lines, found: Imports) -> None:
+    root = each.root
+    if root in sys.stdlib_module_names or root in _OURS:
+        return
+    if root in modules:
+        if root not in found.modules:
+            found.modules.append(root)
+        return
+    if any(map(supply.provides, each.dotted)):
+        return
+    distribution = next(filter(None, map(distributions.distribution_of, each.dotted)), None)
+    if each.guard & Guard.CAUGHT:
+        hint = distribution or root
+        message = f"`{root}` is not installed, and the import error is caught. If you want it, require `{hint}`."
+        found.warnings.append(lines.at(each.node, message))
+    elif distribution:
+        _infer(each, distribution, lines, found)
+    else:
+        _unknown(each, supply, modules, lines, found)
+
+
+def _infer(each: _Import, distribution: str, lines: Lines, found: Imports) -> None:
+    if distribution in found.inferred:
+        return
+    found.inferred.append(distribution)
+    message = (
+        f"`{each.root}` is imported but not among packageRequirements: `{distribution}` is added to the environment. "
+        f"Require it yourself to choose its version."
+    )
+    found.warnings.append(lines.at(each.node, message))
+
+
+def _unknown(
+    each: _Import, supply: distributions.Supply, modules: Sequence[str], lines: Lines, found: Imports
+) -> None:
+    root = each.root
+    nothing = f"Nothing provides `{root}`: it is not in the standard library, the base packages, packageRequirements or modules."
+    if supply.unknown:
+        message = f"It is not known whether {_list(supply.unknown)} provides `{root}`. If not, require what does."
+        found.warnings.append(lines.at(each.node, message))
+    elif each.guard & Guard.CONDITION:
+        message = f"{nothing} It is imported under a condition; if that comes true, the import fails."
+        found.warnings.append(lines.at(each.node, message))
+    else:
+        found.errors.append(lines.at(each.node, f"{nothing} {_advice(root, supply, modules)}"))
+
+
+def _advice(root: str, supply: distributions.Supply, modules: Sequence[str]) -> str:
+    absent = supply.excluded.get(root)
+    if absent:
+        return f"The marker of the requirement `{absent}` leaves it out here."
+    known = [*distributions.KNOWN_NAMES, *modules, *(name for name in sys.stdlib_module_names if name[0] != "_")]
+    close = difflib.get_close_matches(root[:100], known, 1, 0.8)
+    meant = f"Did you mean `{close[0]}`? If not, add" if close else "Add"
+    return f"{meant} the distribution that provides it to packageRequirements, for example `{root.replace('_', '-')}`."
+
+
+def _list(names: Sequence[str]) -> str:
+    return " or ".join(f"`{name}`" for name in names[:3])
+
+
+def _imports(tree: ast.Module) -> Iterator[_Import]:
+    for statement, place in walk(tree):
+        if place.guard & (Guard.TYPES | Guard.MAIN):
+            continue
+        if isinstance(statement, ast.Import):
+            for alias in statement.names:
+                yield _Import(statement, (alias.name,), place.guard)
+        elif isinstance(statement, ast.ImportFrom):
+            if statement.level:
+                yield _Import(statement, ("",), place.guard)
+            else:
+                module = statement.module or ""
+                yield _Import(statement, (module, *(f"{module}.{alias.name}" for alias in statement.names)), place.guard)
