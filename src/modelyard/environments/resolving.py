@@ -1,0 +1,65 @@
+"""From requirements to a lock: uv's resolver, asked again with looser base packages where the pins stand in the way.
+
+A resolution is kept under the digest of all that was asked, so that the same requirements give the same lock, without
+network, until the environment is purged.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from threading import Event
+
+from modelyard.environments import pins
+from modelyard.environments.lock import Lock, parse_lock, runtime
+from modelyard.environments.pins import Plan
+from modelyard.environments.reasons import is_conflict, resolution_failure
+from modelyard.environments.tool import Tool, Workspace, base_python
+from modelyard.sandbox.command import Completed
+
+#: Part of every resolution's digest: raised when the way of resolving changes.
+GENERATION = 1
+
+
+def resolution_digest(requirements: Sequence[str], *, wheels_only: bool) -> str:
+    """The name under which the resolution of these (normalised) requirements is kept."""
+    asked = json.dumps([GENERATION, list(requirements), pins.base_text(), *runtime(), wheels_only])
+    return hashlib.sha256(asked.encode()).hexdigest()
+
+
+def resolve(
+    tool: Tool,
+    workspaces: Callable[[bool], Workspace],
+    requirements: Sequence[str],
+    *,
+    wheels_only: bool,
+    cancelled: Event | None = None,
+) -> Lock:
+    """The lock for the (normalised) requirements and the base packages; ResolutionFailed with the last reason.
+
+    `workspaces` gives the workspace for wheels (False) or for builds from source (True). Where these are allowed, they
+    are tried only when wheels alone give no solution.
+    """
+    done: Completed | None = None
+    for from_source in (False,) if wheels_only else (False, True):
+        for plan in _distinct(pins.plans(requirements)):
+            done = _compile(tool, workspaces(from_source), plan, from_source, cancelled)
+            if done.status == 0:
+                return parse_lock(done.stdout)
+            if not is_conflict(done.stderr):
+                break
+    assert done is not None
+    raise resolution_failure(done.stderr, len(requirements), wheels_only=wheels_only)
+
+
+def _compile(tool: Tool, workspace: Workspace, plan: Plan, from_source: bool, cancelled: Event | None) -> Completed:
+    constraints = workspace.notes / "constraints.txt"
+    constraints.write_text("\n".join(plan.constraints), encoding="utf-8")
+    arguments = ["pip", "compile", "-", "--quiet", "--generate-hashes", "--no-header", "--no-annotate", "--no-sources"]
+    arguments += ["--python", str(base_python()), "--constraints", str(constraints)]
+    if not from_source:
+        arguments += ["--only-binary", ":all:"]
+    return tool.uv(arguments, workspace, text="\n".join(plan.requirements), cancelled=cancelled)
+
+
+def _distinct(plans: Iterator[Plan]) -> list[Plan]:
+    return list(dict.fromkeys(plans))
