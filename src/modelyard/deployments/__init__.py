@@ -1,0 +1,9 @@
+"""Deployments: model versions put to work behind the prediction API.
+
+A deployment is PENDING until an agent takes its serve run, DEPLOYING while replicas start, then ACTIVE; STOPPED or
+FAILED end that (`records.DeploymentStatus`). `serving.py` is the agent's side: a long-lived run for each deployment and
+model version that keeps replicas alive and, when they are ready, switches the deployment over. `routing.py` is the
+gateway's side: tokens, deployments and ready replicas in memory; `connection.py` and `dispatch.py` carry calls to the
+replicas, one multiplexed Unix connection each. Below stand models (what is served) and the sandbox (where); above stand
+batch predictions and `api.lane`, which speaks HTTP for `dispatch`.
+"""

@@ -1,0 +1,134 @@
+"""The tables of deployments: the deployments themselves, their projects' tokens, the replicas that are up.
+
+A gateway learns of changes by one number, `RoutingRevision`: every transaction that changes what a gateway must know
+raises it as its last step (`changes.note_change`).
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import ForeignKey, Index, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from modelyard.database import JsonObject, Record
+from modelyard.ids import DeploymentId, ModelId, ModelVersionId, OrganizationId, ProjectId, ReplicaId, RunId
+
+
+class DeploymentStatus(StrEnum):
+    """Where a deployment stands."""
+
+    #: Waits for an agent to take its serve run.
+    PENDING = "PENDING"
+    #: An agent builds the environment and starts the replicas.
+    DEPLOYING = "DEPLOYING"
+    #: Answers predictions.
+    ACTIVE = "ACTIVE"
+    #: Put to rest by its owner; can be started again.
+    STOPPED = "STOPPED"
+    #: Could not be brought up; `error` says why.
+    FAILED = "FAILED"
+
+
+#: Which states may follow which.
+TRANSITIONS: dict[DeploymentStatus, frozenset[DeploymentStatus]] = {
+    DeploymentStatus.PENDING: frozenset(
+        {DeploymentStatus.DEPLOYING, DeploymentStatus.ACTIVE, DeploymentStatus.STOPPED, DeploymentStatus.FAILED}
+    ),
+    DeploymentStatus.DEPLOYING: frozenset(
+        {DeploymentStatus.PENDING, DeploymentStatus.ACTIVE, DeploymentStatus.STOPPED, DeploymentStatus.FAILED}
+    ),
+    DeploymentStatus.ACTIVE: frozenset({DeploymentStatus.STOPPED, DeploymentStatus.FAILED}),
+    DeploymentStatus.STOPPED: frozenset({DeploymentStatus.PENDING}),
+    DeploymentStatus.FAILED: frozenset({DeploymentStatus.PENDING, DeploymentStatus.STOPPED}),
+}
+
+
+class Deployment(Record):
+    """A model put to work under an id that stays while its versions change."""
+
+    __tablename__ = "deployments"
+    __table_args__ = (Index("ix_deployments_project", "project_id"), Index("ix_deployments_model", "model_id"))
+
+    deployment_id: Mapped[DeploymentId] = mapped_column(primary_key=True)
+    organization_id: Mapped[OrganizationId]
+    project_id: Mapped[ProjectId]
+    model_id: Mapped[ModelId]
+    #: The version that answers, or that will once the deployment has come up.
+    model_version: Mapped[ModelVersionId]
+    #: The version that is being brought up beside it.
+    pending_model_version: Mapped[ModelVersionId | None]
+    name: Mapped[str]
+    description: Mapped[str | None] = mapped_column(Text)
+    status: Mapped[DeploymentStatus] = mapped_column(Text)
+    #: Why it FAILED, or why the last switch of versions did not come about.
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    deployed_at: Mapped[datetime | None]
+    #: None: as many as the machine can answer.
+    calls_per_second: Mapped[int | None]
+    auto_deploy: Mapped[bool]
+    skip_metrics_check: Mapped[bool]
+    algorithm: Mapped[str | None]
+    model_deployment_config: Mapped[JsonObject | None]
+    default_prediction_arguments: Mapped[JsonObject | None]
+    #: The arguments above win over what a call says, instead of filling in what it leaves out.
+    arguments_override: Mapped[bool] = mapped_column(default=False)
+    batch_streaming_updates: Mapped[bool] = mapped_column(default=False)
+    #: The serve run that answers (or comes up first), and the one of a switch under way.
+    serve_run_id: Mapped[RunId | None]
+    pending_run_id: Mapped[RunId | None]
+
+
+class DeploymentToken(Record):
+    """A token with which predictions are asked of any deployment of one project.
+
+    The token itself is kept: the API's list shows it again and again. Source: DeploymentAuthToken.
+    """
+
+    __tablename__ = "deployment_tokens"
+    __table_args__ = (Index("ix_deployment_tokens_project", "project_id"),)
+
+    deployment_token: Mapped[str] = mapped_column(primary_key=True)
+    organization_id: Mapped[OrganizationId]
+    project_id: Mapped[ProjectId]
+    name: Mapped[str | None]
+    created_at: Mapped[datetime]
+
+
+class ReplicaState(StrEnum):
+    """Where a replica stands."""
+
+    #: Takes calls.
+    READY = "READY"
+    #: Finishes what it has begun and gets nothing new.
+    DRAINING = "DRAINING"
+    #: A gateway saw a call pass its time limit here; the agent replaces it.
+    CONDEMNED = "CONDEMNED"
+
+
+class Replica(Record):
+    """A guest that has run `initialize` and listens on a socket of its machine. Rows of dead ones are removed."""
+
+    __tablename__ = "replicas"
+    __table_args__ = (Index("ix_replicas_deployment", "deployment_id"),)
+
+    replica_id: Mapped[ReplicaId] = mapped_column(primary_key=True)
+    deployment_id: Mapped[DeploymentId] = mapped_column(ForeignKey("deployments.deployment_id", ondelete="CASCADE"))
+    model_version: Mapped[ModelVersionId]
+    run_id: Mapped[RunId]
+    state: Mapped[ReplicaState] = mapped_column(Text)
+    machine: Mapped[str]
+    #: Path of the listening Unix socket on that machine.
+    socket: Mapped[str]
+    #: Several calls at once in this replica, or one after the other.
+    is_thread_safe: Mapped[bool]
+    started_at: Mapped[datetime]
+
+
+class RoutingRevision(Record):
+    """One row with one number that grows whenever a gateway has something to learn."""
+
+    __tablename__ = "routing_revision"
+
+    one: Mapped[int] = mapped_column(primary_key=True)
+    revision: Mapped[int]

@@ -1,0 +1,180 @@
+"""What a gateway knows in memory: which tokens and keys open which deployment, and where its replicas listen.
+
+A background thread asks the database for one number five times a second and reads the tables anew when it has grown.
+The lane looks things up in the snapshot that `table` holds, without a lock and without SQL; on a miss it may ask for
+an extra look at once (`look_again`), which is rate-limited. Keys that were used lately are checked again every second.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from modelyard.database import Database, JsonObject
+from modelyard.deployments.changes import read_revision
+from modelyard.deployments.records import Deployment, DeploymentStatus, DeploymentToken, Replica, ReplicaState
+from modelyard.execution.liveness import machine_name
+from modelyard.ids import DeploymentId, ModelVersionId, OrganizationId, ProjectId, ReplicaId
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks at the number.
+POLL_S = 0.2
+#: Shortest pause between two extra looks that misses ask for.
+LOOK_PAUSE_S = 0.05
+#: Every so often the tables are read although the number is the same.
+FULL_LOOK_S = 30.0
+
+
+class Place(NamedTuple):
+    """A ready replica and where it listens."""
+
+    replica_id: ReplicaId
+    model_version: ModelVersionId
+    socket: str
+    is_thread_safe: bool
+
+
+class Route(NamedTuple):
+    """A deployment as the gateway knows it."""
+
+    deployment_id: DeploymentId
+    organization_id: OrganizationId
+    project_id: ProjectId
+    status: DeploymentStatus
+    error: str | None
+    model_version: ModelVersionId
+    calls_per_second: int | None
+    arguments: JsonObject | None
+    arguments_override: bool
+    places: tuple[Place, ...]
+
+
+class RoutingTable(NamedTuple):
+    """One consistent state of everything that the gateway must know."""
+
+    revision: int
+    routes: Mapping[str, Route]
+    #: Token -> project.
+    tokens: Mapping[str, ProjectId]
+
+
+EMPTY = RoutingTable(-1, MappingProxyType({}), MappingProxyType({}))
+
+
+class Routing:
+    """The gateway's routing table and the thread that keeps it fresh; a part of the house."""
+
+    def __init__(self, database: Database, poll_s: float = POLL_S) -> None:
+        #: The newest snapshot. Replaced as a whole, never changed.
+        self.table: RoutingTable = EMPTY
+        self._database, self._poll_s = database, poll_s
+        self._wanted = threading.Event()
+        self._closing = threading.Event()
+        self._looked_at = 0.0
+        self._looks = 0
+        self._read_at = 0.0
+        self._seen = threading.Condition()
+        self._listeners: list[Callable[[RoutingTable], None]] = []
+        self._errands: list[Callable[[Session], None]] = []
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Reads the tables once and keeps them fresh from then on."""
+        self._look(force=True)
+        self._thread = threading.Thread(target=self._run, name="gateway-routing", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._closing.set()
+        self._wanted.set()
+        if self._thread is not None:
+            self._thread.join(5)
+
+    def on_change(self, listener: Callable[[RoutingTable], None]) -> None:
+        """Calls `listener` with each new table, from the thread; at once with the present one."""
+        self._listeners.append(listener)
+        listener(self.table)
+
+    def look_again(self) -> None:
+        """Asks for a look at once; never waits. Many askers share one look."""
+        self._wanted.set()
+
+    def run_errand(self, errand: Callable[[Session], None]) -> None:
+        """Has the thread run `errand` in a transaction soon: the lane itself never touches the database."""
+        self._errands.append(errand)
+        self._wanted.set()
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            asked = self._wanted.wait(self._poll_s)
+            if asked:
+                self._wanted.clear()
+                time.sleep(max(self._looked_at + LOOK_PAUSE_S - time.monotonic(), 0))
+            try:
+                self._run_errands()
+                self._look(force=False)
+            except SQLAlchemyError as error:
+                log.warning("the database does not answer, serving with what is known: %s", error)
+                self._closing.wait(self._poll_s)
+
+    def _run_errands(self) -> None:
+        while self._errands:
+            with self._database.write() as session:
+                self._errands[0](session)
+            self._errands.pop(0)
+
+    def _look(self, *, force: bool) -> None:
+        self._looked_at = time.monotonic()
+        force = force or self._looked_at - self._read_at > FULL_LOOK_S
+        with self._database.read() as session:
+            revision = read_revision(session)
+            if revision != self.table.revision or force:
+                self._read_at = self._looked_at
+                self.table = read_table(session, revision)
+                changed = True
+            else:
+                changed = False
+        if changed:
+            for listener in self._listeners:
+                listener(self.table)
+
+
+def read_table(session: Session, revision: int) -> RoutingTable:
+    """The routing table as the database has it."""
+    places: dict[DeploymentId, list[Place]] = {}
+    here = (Replica.state == ReplicaState.READY, Replica.machine == machine_name())
+    for replica in session.scalars(select(Replica).where(*here).order_by(Replica.started_at, Replica.replica_id)):
+        place = Place(replica.replica_id, replica.model_version, replica.socket, replica.is_thread_safe)
+        places.setdefault(replica.deployment_id, []).append(place)
+    routes: dict[str, Route] = {
+        deployment.deployment_id: _route(deployment, places.get(deployment.deployment_id, []))
+        for deployment in session.scalars(select(Deployment))
+    }
+    tokens = dict(session.execute(_TOKENS).tuples().all())
+    return RoutingTable(revision, MappingProxyType(routes), MappingProxyType(tokens))
+
+
+_TOKENS = select(DeploymentToken.deployment_token, DeploymentToken.project_id)
+
+
+def _route(deployment: Deployment, places: list[Place]) -> Route:
+    return Route(
+        deployment_id=deployment.deployment_id,
+        organization_id=deployment.organization_id,
+        project_id=deployment.project_id,
+        status=DeploymentStatus(deployment.status),
+        error=deployment.error,
+        model_version=deployment.model_version,
+        calls_per_second=deployment.calls_per_second,
+        arguments=deployment.default_prediction_arguments,
+        arguments_override=deployment.arguments_override,
+        places=tuple(place for place in places if place.model_version == deployment.model_version),
+    )

@@ -1,0 +1,94 @@
+"""The shapes of deployments that callers see. Source: the SDK's Deployment and DeploymentAuthToken."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from modelyard.clock import iso
+from modelyard.database import JsonObject
+from modelyard.deployments.records import Deployment as DeploymentRecord
+from modelyard.deployments.records import DeploymentToken
+from modelyard.ids import DeploymentId, ModelId, ModelVersionId, ProjectId
+
+#: The algorithm of a Python model is its own. Source: the names of user algorithms start with `USER.`.
+ALGORITHM_NAME = "Python Model"
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A model deployment, with every key of the SDK's class; null where a Python model has no such thing."""
+
+    deployment_id: DeploymentId
+    name: str
+    status: str
+    description: str | None
+    deployed_at: str | None
+    created_at: str | None
+    project_id: ProjectId
+    model_id: ModelId
+    model_version: ModelVersionId
+    feature_group_id: None = None
+    feature_group_version: None = None
+    calls_per_second: int | None
+    auto_deploy: bool
+    skip_metrics_check: bool
+    algo_name: str | None
+    regions: list[JsonObject]
+    error: str | None
+    batch_streaming_updates: bool
+    algorithm: str | None
+    pending_model_version: JsonObject | None
+    model_deployment_config: JsonObject | None
+    prediction_operator_id: None = None
+    prediction_operator_version: None = None
+    pending_prediction_operator_version: None = None
+    online_feature_group_id: None = None
+    output_online_feature_group_id: None = None
+    realtime_monitor_id: None = None
+    runtime_configs: JsonObject | None = None
+    is_system_created: bool = False
+    refresh_schedules: Sequence[object]
+    feature_group_export_config: None = None
+    default_prediction_arguments: JsonObject | None
+
+
+class DeploymentAuthToken(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A token with which predictions are asked."""
+
+    deployment_token: str
+    created_at: str | None
+    name: str | None
+
+
+def deployment(record: DeploymentRecord, refresh_schedules: Sequence[object]) -> Deployment:
+    """The deployment as callers see it."""
+    pending = record.pending_model_version
+    return Deployment(
+        deployment_id=record.deployment_id,
+        name=record.name,
+        status=record.status,
+        description=record.description,
+        deployed_at=iso(record.deployed_at),
+        created_at=iso(record.created_at),
+        project_id=record.project_id,
+        model_id=record.model_id,
+        model_version=record.model_version,
+        calls_per_second=record.calls_per_second,
+        auto_deploy=record.auto_deploy,
+        skip_metrics_check=record.skip_metrics_check,
+        algo_name=ALGORITHM_NAME,
+        regions=[],
+        error=record.error,
+        batch_streaming_updates=record.batch_streaming_updates,
+        algorithm=record.algorithm,
+        pending_model_version=None if pending is None else {"modelId": record.model_id, "modelVersion": pending},
+        model_deployment_config=record.model_deployment_config,
+        refresh_schedules=refresh_schedules,
+        default_prediction_arguments=record.default_prediction_arguments,
+    )
+
+
+def token(record: DeploymentToken) -> DeploymentAuthToken:
+    """The token as callers see it."""
+    return DeploymentAuthToken(
+        deployment_token=record.deployment_token, created_at=iso(record.created_at), name=record.name
+    )
