@@ -4,9 +4,10 @@
 with a report, or raises ConflictError. The looking itself is done by `examine.py` in a resident process of its own
 (`resident.py` starts, limits and replaces it; `frames.py` is what the two say to each other), because the parser, the
 compiler and the linter are C and recursive code that hostile input can blow up.
-Inside that process: `parsing.py` (does it compile), `statements.py` (where a statement stands), `functions.py` (the named
-functions and their parameters), `names.py` (undefined names), `imports.py` (what the environment must provide), with the
-curated knowledge of `distributions.py`. `requirements.py` reads the requirement strings that come with a source.
+Inside that process: `parsing.py` (does it compile), `statements.py` (where a statement stands), `functions.py` and
+`signatures.py` (the named functions and how they may be called), `names.py` (undefined names), `imports.py` (what the
+environment must provide), with the curated knowledge of `distributions.py` and `idioms.py`. `requirements.py` reads the
+requirement strings that come with a source.
 
 Neighbours: models and feature_groups hand in sources; environments builds what the report's requirements name.
 """

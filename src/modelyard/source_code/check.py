@@ -97,7 +97,7 @@ class Checker:
         if size > self._settings.source_limit:
             raise ConflictError(
                 f"The source code is invalid: 1 problem.\nIt has {size:,} bytes, more than the limit of "
-                f"{self._settings.source_limit:,}. Load large data from a table or file instead of writing it into the source."
+                f"{self._settings.source_limit:,}. Load large data from a table or file instead of writing it there."
             )
         return hashlib.sha256(msgspec.json.encode(request)).digest()
 

@@ -12,9 +12,12 @@ from packaging.utils import canonicalize_name
 
 #: Base packages -> the names that they are imported by. `environments/base.txt` pins them; a test compares the two.
 BASE: Mapping[str, tuple[str, ...]] = {
+    "certifi": ("certifi",),
+    "charset-normalizer": ("charset_normalizer",),
     "cloudpickle": ("cloudpickle",),
     "duckdb": ("duckdb", "_duckdb"),
     "fastavro": ("fastavro",),
+    "idna": ("idna",),
     "joblib": ("joblib",),
     "msgspec": ("msgspec",),
     "narwhals": ("narwhals",),
@@ -25,33 +28,34 @@ BASE: Mapping[str, tuple[str, ...]] = {
     "pyarrow": ("pyarrow",),
     "python-dateutil": ("dateutil",),
     "pytz": ("pytz",),
+    "requests": ("requests",),
     "scikit-learn": ("sklearn",),
     "scipy": ("scipy",),
-    "six": ("six",),
     "threadpoolctl": ("threadpoolctl",),
     "tzdata": ("tzdata",),
+    "urllib3": ("urllib3",),
 }
 
 #: Imported by the name of the distribution.
 _SAME = """
 abacusai accelerate aiohttp altair annoy anthropic arch arviz asyncpg attrs autograd av bertopic bitsandbytes black
 bokeh boto3 botocore cachetools captum catboost causalml cffi chardet chromadb click colorama cryptography cupy cvxopt
-cvxpy cython dask darts datasets deap deepchem diffusers dill distributed docx2txt docopt dowhy ecos
-econml einops emoji evaluate fastai fastapi fastparquet fasttext feedparser filelock flask flax folium fsspec gensim
-geopandas geopy gluonts gplearn gpytorch graphviz gym gymnasium h3 h5py hdbscan hmmlearn holidays holoviews httpx
-huggingface_hub hyperopt igraph imageio interpret ipywidgets iso8601 jax jaxlib jellyfish jieba jinja2 jmespath jsonlines
-jsonschema keras kmodes langchain langdetect langid librosa lifelines lightfm lightgbm lightning lime linearmodels litellm
-llvmlite loguru lxml markdown matplotlib mlflow mlxtend mne mpmath multiprocess mypy nevergrad networkx ngboost nltk numba
-numexpr onnx onnxruntime openai openpyxl optuna orjson osqp packaging pandera passlib patsy peft pendulum phonenumbers
-plotly plotnine pmdarima polyline prefect prettytable prophet psutil psycopg pulp pycaret
-pycountry pydantic pydot pygam pykalman pymc pymongo pynndescent pyod pypdf pyproj pystan pytesseract pytest
-pyvis ray redis regex requests rich river rtree ruptures s3fs sacrebleu safetensors scs seaborn semver
-sentencepiece setuptools shap shapely simplejson skorch sktime snowballstemmer sortedcontainers soundfile spacy sqlalchemy
-sqlglot sqlparse stanza statsforecast statsmodels streamlit stumpy sympy tables tabpfn tabulate
-tenacity tensorboard tensorflow textblob textdistance textstat thefuzz
-thinc tiktoken timm tokenizers toml toolz torch torchaudio torchdata torchmetrics torchtext torchvision tornado tpot tqdm
-transformers tsfresh tslearn typeguard typer typing_extensions ujson urllib3 uvicorn vaderSentiment vaex wandb
-websockets wordcloud wordfreq wrapt xarray xgboost xlrd xlsxwriter xxhash yarl yellowbrick zarr zstandard
+cvxpy cython darts dask datasets deap deepchem diffusers dill distributed docopt docx2txt dowhy econml ecos einops
+emoji evaluate fastai fastapi fastparquet fasttext feedparser filelock flask flax folium fsspec gensim geopandas geopy
+gluonts gplearn gpytorch graphviz gym gymnasium h3 h5py hdbscan hmmlearn holidays holoviews httpx huggingface_hub
+hyperopt igraph imageio interpret ipywidgets iso8601 jax jaxlib jellyfish jieba jinja2 jmespath jsonlines jsonschema
+keras kmodes langchain langdetect langid librosa lifelines lightfm lightgbm lightning lime linearmodels litellm
+llvmlite loguru lxml markdown matplotlib mlflow mlxtend mne mpmath multiprocess mypy networkx nevergrad ngboost nltk
+numba numexpr onnx onnxruntime openai openpyxl optuna orjson osqp packaging pandera passlib patsy peft pendulum
+phonenumbers plotly plotnine pmdarima polyline prefect prettytable prophet psutil psycopg pulp pycaret pycountry
+pydantic pydot pygam pykalman pymc pymongo pynndescent pyod pypdf pyproj pystan pytesseract pytest pyvis ray redis
+regex requests rich river rtree ruptures s3fs sacrebleu safetensors scs seaborn six semver sentencepiece setuptools shap
+shapely simplejson skorch sktime snowballstemmer sortedcontainers soundfile spacy sqlalchemy sqlglot sqlparse stanza
+statsforecast statsmodels streamlit stumpy sympy tables tabpfn tabulate tenacity tensorboard tensorflow textblob
+textdistance textstat thefuzz thinc tiktoken timm tokenizers toml toolz torch torchaudio torchdata torchmetrics
+torchtext torchvision tornado tpot tqdm transformers tsfresh tslearn typeguard typer typing_extensions ujson urllib3
+uvicorn vaderSentiment vaex wandb websockets wordcloud wordfreq wrapt xarray xgboost xlrd xlsxwriter xxhash yarl
+yellowbrick zarr zstandard
 """
 
 #: Imported by another name. Dotted names are parts of namespaces that many distributions share.
@@ -193,7 +197,9 @@ class Supply:
             return
         names = names_of(requirement.name)
         if requirement.marker is not None and not requirement.marker.evaluate():
-            self.excluded |= dict.fromkeys((name.partition(".")[0] for name in names or guesses(requirement.name)), text)
+            self.excluded |= dict.fromkeys(
+                (name.partition(".")[0] for name in names or guesses(requirement.name)), text
+            )
             return
         if names is None and canonicalize_name(requirement.name) not in BASE:
             self.unknown.append(requirement.name)

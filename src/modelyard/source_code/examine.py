@@ -1,15 +1,17 @@
-"""The resident checker process: reads requests from the socket at descriptor 0, answers each with a verdict, imports none.
+"""The resident checker process: answers each request on the socket at descriptor 0 with a verdict.
 
 Started by `resident.py` as `python -I -m modelyard.source_code.examine <seconds>` with an empty environment. It has
 nothing worth taking and may die of any source. It limits its own memory and processor time, and leaves when the socket
 closes, which is when the process that started it ends in whatever way.
 """
 
+import ast
 import gc
 import resource
 import socket
 import sys
 import threading
+from types import CodeType
 
 import msgspec
 
@@ -17,8 +19,10 @@ from modelyard.source_code import frames
 from modelyard.source_code.frames import CheckRequest, Finding, Verdict
 from modelyard.source_code.functions import check_functions
 from modelyard.source_code.imports import check_imports
+from modelyard.source_code.loads import loads_unbound
 from modelyard.source_code.names import find_undefined
 from modelyard.source_code.parsing import Lines, parse
+from modelyard.source_code.statements import Statements, walk
 
 #: Address space; a source of 10 MB of ordinary code needs about half of it.
 MEMORY_LIMIT = 3 * 1024**3
@@ -28,6 +32,8 @@ STACK = 256 * 1024**2
 LARGE_KIB = 400 * 1024
 #: Findings that a verdict holds; further ones are counted.
 MOST = 20
+#: Characters above which pyflakes, the slowest of the looks, is left out where it would find nothing.
+LARGE_SOURCE = 128 * 1024
 READY = b"ready"
 
 
@@ -35,11 +41,12 @@ def examine(request: CheckRequest) -> Verdict:
     """All that can be said about a source without running any of it."""
     lines = Lines(request.source)
     parsed = parse(lines)
-    if parsed.tree is None:
+    if parsed.tree is None or parsed.code is None:
         return Verdict(errors=parsed.errors)
-    function_errors, function_doubts = check_functions(parsed.tree, request, lines)
-    imports = check_imports(parsed.tree, request, lines)
-    name_errors, name_doubts = find_undefined(parsed.tree, lines)
+    statements = walk(parsed.tree)
+    function_errors, function_doubts = check_functions(statements, request, lines)
+    imports = check_imports(statements, request, lines)
+    name_errors, name_doubts = _undefined(parsed.tree, parsed.code, statements, lines)
     errors = _sorted([*function_errors, *imports.errors, *name_errors])
     return Verdict(
         errors=errors[:MOST],
@@ -49,6 +56,15 @@ def examine(request: CheckRequest) -> Verdict:
         imports=imports.names,
         module_dependencies=imports.modules,
     )
+
+
+def _undefined(
+    tree: ast.Module, code: CodeType, statements: Statements, lines: Lines
+) -> tuple[list[Finding], list[Finding]]:
+    """Undefined names; a large source whose code loads none is not read a second time to look for them."""
+    if len(lines.source) > LARGE_SOURCE and "TYPE_CHECKING" not in lines.source and not loads_unbound(code):
+        return [], []
+    return find_undefined(tree, statements, lines)
 
 
 def _sorted(findings: list[Finding]) -> list[Finding]:

@@ -8,14 +8,15 @@ Source: updatePythonModel, Arguments.
 
 import ast
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from modelyard.source_code.frames import CheckRequest, Finding
 from modelyard.source_code.parsing import Lines
 from modelyard.source_code.signatures import Call, misfit
-from modelyard.source_code.statements import FunctionNode, Guard, walk
+from modelyard.source_code.statements import FunctionNode, Guard, Statements
 
+_NEVER = Guard.TYPES | Guard.MAIN
 #: Role -> how messages call it.
 ROLES = {
     "train": "train function",
@@ -45,9 +46,9 @@ class TopLevel(NamedTuple):
 Findings = tuple[list[Finding], list[Finding]]
 
 
-def check_functions(tree: ast.Module, request: CheckRequest, lines: Lines) -> Findings:
+def check_functions(statements: Statements, request: CheckRequest, lines: Lines) -> Findings:
     """Errors and warnings about the functions that the request names."""
-    top = _top_level(tree)
+    top = _top_level(statements)
     errors: list[Finding] = []
     doubts: list[Finding] = []
     for role, name in request.functions.items():
@@ -72,8 +73,7 @@ def _check(role: str, name: str, top: TopLevel, request: CheckRequest, lines: Li
         return [], doubts
     finding = lines.at(function, flaw)
     if isinstance(function, FunctionNode) and function.decorator_list:
-        message = f"{flaw} Its decorator may change that."
-        return [], [*doubts, finding.__class__(finding.line, finding.column, message, finding.code, finding.caret)]
+        return [], [*doubts, lines.at(function, f"{flaw} Its decorator may change that.")]
     return [finding], doubts
 
 
@@ -91,7 +91,9 @@ def _doubts(role: str, name: str, binding: Binding, resolved: Binding, lines: Li
     if isinstance(resolved.value, FunctionNode):
         if binding is not resolved:
             alias = resolved.value.name
-            return [lines.at(binding.node, f"The {said} `{name}` is another name for `{alias}`; name `{alias}` itself.")]
+            return [
+                lines.at(binding.node, f"The {said} `{name}` is another name for `{alias}`; name `{alias}` itself.")
+            ]
         if binding.conditional:
             return [lines.at(binding.node, f"The {said} `{name}` is defined under a condition, so it may be missing.")]
         return []
@@ -168,16 +170,16 @@ def _list(names: Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def _top_level(tree: ast.Module) -> TopLevel:
+def _top_level(statements: Statements) -> TopLevel:
     top = TopLevel({}, {}, [])
-    for statement, place in walk(tree):
-        if place.guard & (Guard.TYPES | Guard.MAIN):
+    for statement, place in statements:
+        if place.guard and place.guard & _NEVER:
             continue
         if place.scope is not None:
             if isinstance(statement, FunctionNode):
                 top.nested.setdefault(statement.name, statement)
             continue
-        conditional = bool(place.guard & Guard.CONDITION)
+        conditional = bool(place.guard and place.guard & Guard.CONDITION)
         if isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*":
             top.stars.append(statement)
         for name, value in _bound(statement):
@@ -185,25 +187,30 @@ def _top_level(tree: ast.Module) -> TopLevel:
     return top
 
 
-def _bound(statement: ast.stmt) -> Iterator[tuple[str, FunctionNode | ast.ClassDef | ast.expr | None]]:
+Bound = Iterable[tuple[str, FunctionNode | ast.ClassDef | ast.expr | None]]
+
+
+def _bound(statement: ast.stmt) -> Bound:
+    """The names that a statement binds, each with its value where that is plain to see."""
     match statement:
-        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-            yield statement.name, statement
-        case ast.Import() | ast.ImportFrom():
-            yield from ((alias.asname or alias.name.partition(".")[0], None) for alias in statement.names)
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):  # by far the commonest, so first
+            return ((name, value),)
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return ((name, statement),)
+        case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+            return [(alias.asname or alias.name.partition(".")[0], None) for alias in aliases]
         case ast.Assign(targets=targets, value=value):
-            for target in targets:
-                single = value if isinstance(target, ast.Name) else None
-                yield from ((name, single) for name in _names(target))
+            return [each for target in targets for each in _assigned(target, value)]
         case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-            yield name, value
+            return ((name, value),)
         case ast.For(target=target):
-            yield from ((name, None) for name in _names(target))
+            return _assigned(target, None)
         case ast.With(items=items):
-            for item in items:
-                if item.optional_vars is not None:
-                    yield from ((name, None) for name in _names(item.optional_vars))
+            targets = [item.optional_vars for item in items if item.optional_vars is not None]
+            return [each for target in targets for each in _assigned(target, None)]
+    return ()
 
 
-def _names(target: ast.expr) -> Iterator[str]:
-    return (node.id for node in ast.walk(target) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+def _assigned(target: ast.expr, value: ast.expr | None) -> Bound:
+    single = value if isinstance(target, ast.Name) else None
+    return [(node.id, single) for node in ast.walk(target) if isinstance(node, ast.Name)]

@@ -55,8 +55,8 @@ MEMBERS: Mapping[str, str] = {
     "sklearn.compose": "ColumnTransformer TransformedTargetRegressor make_column_transformer",
     "sklearn.cluster": "KMeans DBSCAN",
     "sklearn.decomposition": "PCA TruncatedSVD",
-    "sklearn.ensemble": "RandomForestRegressor RandomForestClassifier GradientBoostingRegressor GradientBoostingClassifier "
-    "HistGradientBoostingRegressor HistGradientBoostingClassifier IsolationForest",
+    "sklearn.ensemble": "RandomForestRegressor RandomForestClassifier GradientBoostingRegressor "
+    "GradientBoostingClassifier HistGradientBoostingRegressor HistGradientBoostingClassifier IsolationForest",
     "sklearn.feature_extraction.text": "TfidfVectorizer CountVectorizer",
     "sklearn.impute": "SimpleImputer",
     "sklearn.linear_model": "LinearRegression LogisticRegression Ridge Lasso ElasticNet SGDRegressor SGDClassifier",
@@ -77,7 +77,8 @@ MEMBERS: Mapping[str, str] = {
     "datetime": "timedelta timezone",
     "functools": "partial lru_cache reduce wraps",
     "pathlib": "Path",
-    "typing": "Any Callable ClassVar Dict Iterable Iterator List Literal Mapping NamedTuple Optional Sequence Set Tuple Union",
+    "typing": "Any Callable ClassVar Dict Iterable Iterator List Literal Mapping NamedTuple Optional Sequence Set "
+    "Tuple Union",
     "math": "sqrt ceil floor isnan",
     "decimal": "Decimal",
 }

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from modelyard.source_code import distributions
 from modelyard.source_code.frames import CheckRequest, Finding
 from modelyard.source_code.parsing import Lines
-from modelyard.source_code.statements import Guard, walk
+from modelyard.source_code.statements import Guard, Statements
 
 _OURS = frozenset({"__main__", "__future__"})
 
@@ -40,12 +40,12 @@ class _Import(NamedTuple):
         return self.dotted[0].partition(".")[0]
 
 
-def check_imports(tree: ast.Module, request: CheckRequest, lines: Lines) -> Imports:
+def check_imports(statements: Statements, request: CheckRequest, lines: Lines) -> Imports:
     """Every import of the source, wherever it stands, held against what will be there."""
     found = Imports([], [], [], [], [])
     supply = distributions.Supply(request.requirements)
     names: set[str] = set()
-    for each in _imports(tree):
+    for each in _imports(statements):
         if each.root == "":
             message = "Relative imports can't work: the source is one file, not part of a package. Import by full name."
             found.errors.append(lines.at(each.node, message))
@@ -88,11 +88,9 @@ def _infer(each: _Import, distribution: str, lines: Lines, found: Imports) -> No
     found.warnings.append(lines.at(each.node, message))
 
 
-def _unknown(
-    each: _Import, supply: distributions.Supply, modules: Sequence[str], lines: Lines, found: Imports
-) -> None:
+def _unknown(each: _Import, supply: distributions.Supply, modules: Sequence[str], lines: Lines, found: Imports) -> None:
     root = each.root
-    nothing = f"Nothing provides `{root}`: it is not in the standard library, the base packages, packageRequirements or modules."
+    nothing = f"Nothing provides `{root}`: no base package, requirement, module, nor the standard library."
     if supply.unknown:
         message = f"It is not known whether {_list(supply.unknown)} provides `{root}`. If not, require what does."
         found.warnings.append(lines.at(each.node, message))
@@ -117,16 +115,18 @@ def _list(names: Sequence[str]) -> str:
     return " or ".join(f"`{name}`" for name in names[:3])
 
 
-def _imports(tree: ast.Module) -> Iterator[_Import]:
-    for statement, place in walk(tree):
+def _imports(statements: Statements) -> Iterator[_Import]:
+    for statement, place in statements:
+        if not isinstance(statement, ast.Import | ast.ImportFrom):
+            continue
         if place.guard & (Guard.TYPES | Guard.MAIN):
             continue
         if isinstance(statement, ast.Import):
             for alias in statement.names:
                 yield _Import(statement, (alias.name,), place.guard)
-        elif isinstance(statement, ast.ImportFrom):
-            if statement.level:
-                yield _Import(statement, ("",), place.guard)
-            else:
-                module = statement.module or ""
-                yield _Import(statement, (module, *(f"{module}.{alias.name}" for alias in statement.names)), place.guard)
+        elif statement.level:
+            yield _Import(statement, ("",), place.guard)
+        else:
+            module = statement.module or ""
+            members = [f"{module}.{alias.name}" for alias in statement.names]
+            yield _Import(statement, (module, *members), place.guard)

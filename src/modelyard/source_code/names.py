@@ -9,12 +9,12 @@ import builtins
 import sys
 from collections.abc import Iterator
 
-from pyflakes import checker, messages  # type: ignore[import-untyped]
+from pyflakes import checker, messages
 
-from modelyard.source_code.idioms import import_for
 from modelyard.source_code.frames import Finding
+from modelyard.source_code.idioms import import_for
 from modelyard.source_code.parsing import Lines
-from modelyard.source_code.statements import Guard, walk
+from modelyard.source_code.statements import Guard, Statements
 
 #: Frames that pyflakes may stack; a source that compiles under the default limit stays well below it.
 DEPTH = 12_000
@@ -54,13 +54,13 @@ class _Reader(checker.Checker):  # type: ignore[misc]
         return bool(state == checker.AnnotationState.STRING or (state and self.annotationsFutureEnabled))
 
 
-def find_undefined(tree: ast.Module, lines: Lines) -> tuple[list[Finding], list[Finding]]:
+def find_undefined(tree: ast.Module, statements: Statements, lines: Lines) -> tuple[list[Finding], list[Finding]]:
     """Errors and warnings about names that nothing defines."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(DEPTH)
     try:
         reader = _Reader(tree)
-        found = [*reader.found, *_types_only(tree)] if "TYPE_CHECKING" in lines.source else reader.found
+        found = [*reader.found, *_types_only(tree, statements)] if "TYPE_CHECKING" in lines.source else reader.found
         dynamic = bool(found) and _makes_names(tree)
     except (RecursionError, MemoryError):
         return [], [Finding(0, 0, "The source is nested too deeply to look for undefined names.")]
@@ -71,18 +71,15 @@ def find_undefined(tree: ast.Module, lines: Lines) -> tuple[list[Finding], list[
     return _judge(found, lines, dynamic)
 
 
-def _judge(
-    found: list[tuple[ast.expr, str, str]], lines: Lines, dynamic: bool
-) -> tuple[list[Finding], list[Finding]]:
+def _judge(found: list[tuple[ast.expr, str, str]], lines: Lines, dynamic: bool) -> tuple[list[Finding], list[Finding]]:
     errors, doubts, seen = [], [], set()
     for node, name, doubt in found:
         if doubt and name in seen:
             continue
         seen.add(name)
-        if dynamic and not doubt:
-            doubt = "the source makes names at run time, so it may be one of them"
-        if doubt:
-            doubts.append(lines.at(node, f"The name `{name}` may be undefined: {doubt}."))
+        why = doubt or ("the source makes names at run time, so it may be one of them" if dynamic else "")
+        if why:
+            doubts.append(lines.at(node, f"The name `{name}` may be undefined: {why}."))
         else:
             errors.append(lines.at(node, f"The name `{name}` is not defined. {_remedy(name)}"))
     return errors, doubts
@@ -105,11 +102,11 @@ def _makes_names(tree: ast.Module) -> bool:
     )
 
 
-def _types_only(tree: ast.Module) -> Iterator[tuple[ast.expr, str, str]]:
+def _types_only(tree: ast.Module, statements: Statements) -> Iterator[tuple[ast.expr, str, str]]:
     """Loads of names that only an `if TYPE_CHECKING` block at top level binds, outside unevaluated annotations."""
     typed: set[str] = set()
     real: set[str] = set()
-    for statement, place in walk(tree):
+    for statement, place in statements:
         if place.scope is None:
             (typed if Guard.TYPES in place.guard else real).update(_bound(statement))
     only = typed - real
@@ -135,7 +132,7 @@ def _bound(statement: ast.stmt) -> Iterator[str]:
 
 
 def _evaluated(tree: ast.Module, lazy: bool) -> Iterator[ast.AST]:
-    """Every node that is evaluated at run time; `lazy` leaves annotations out, as `from __future__ import annotations` does."""
+    """Every node that is evaluated at run time; `lazy`: annotations are not, as `__future__` can arrange."""
     stack: list[ast.AST] = [tree]
     while stack:
         node = stack.pop()

@@ -1,14 +1,15 @@
 """Does the source compile: to a syntax tree, then to code that nobody runs.
 
-The compiler is asked as well as the parser, since some errors are its own ('return' outside function, a name that is both
-local and global). Constant folding is bounded by the compiler itself; depth is bounded by its recursion limit, and where
-that fails, by the process around this one being expendable.
+The compiler is asked as well as the parser, since some errors are its own ('return' outside function, a name that is
+both local and global). Constant folding is bounded by the compiler itself; depth is bounded by its recursion limit, and
+where that fails, by this process being expendable.
 """
 
 import ast
 import re
 import warnings
-from typing import NamedTuple
+from types import CodeType
+from typing import NamedTuple, cast
 
 from modelyard.source_code.frames import Finding
 
@@ -20,14 +21,15 @@ _COOKIE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)
 _UTF8 = frozenset({"utf-8", "utf8", "utf_8", "u8", "ascii", "us-ascii"})
 TOO_DEEP = (
     "The source is nested too deeply or too large to be compiled. Split long chains of operators, brackets, `elif` or "
-    "attributes into several statements, and load large data from a table or file instead of writing it into the source."
+    "attributes into several statements, and load large data from a table or file instead of writing it there."
 )
 
 
 class Parsed(NamedTuple):
-    """A syntax tree, or the error that stands in its way; and what the compiler warned of."""
+    """A syntax tree and its code, or the error that stands in their way; and what the compiler warned of."""
 
     tree: ast.Module | None
+    code: CodeType | None
     errors: list[Finding]
     warnings: list[Finding]
 
@@ -63,19 +65,24 @@ def parse(lines: Lines) -> Parsed:
     """The syntax tree of a source that compiles, or the error that a user must mend first."""
     source = lines.source
     if "\0" in source:
-        return Parsed(None, [_nul(lines)], [])
+        return Parsed(None, None, [_nul(lines)], [])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            tree = compile(source, FILENAME, "exec", flags=ast.PyCF_ONLY_AST, dont_inherit=True)
-            compile(tree, FILENAME, "exec", dont_inherit=True)
+            tree = _tree(source)
+            code = compile(tree, FILENAME, "exec", flags=0, dont_inherit=True, optimize=0)
         except SyntaxError as error:
-            return Parsed(None, [_syntax(error, lines)], [])
+            return Parsed(None, None, [_syntax(error, lines)], [])
         except (RecursionError, MemoryError, OverflowError, SystemError):
-            return Parsed(None, [Finding(0, 0, TOO_DEEP)], [])
+            return Parsed(None, None, [Finding(0, 0, TOO_DEEP)], [])
         except ValueError as error:
-            return Parsed(None, [Finding(0, 0, f"The source can't be read: {error}.")], [])
-    return Parsed(tree, [], [*_cookies(lines), *_compiler_warnings(caught, lines)])
+            return Parsed(None, None, [Finding(0, 0, f"The source can't be read: {error}.")], [])
+    return Parsed(tree, code, [], [*_cookies(lines), *_compiler_warnings(caught, lines)])
+
+
+def _tree(source: str) -> ast.Module:
+    tree = compile(source, FILENAME, "exec", flags=ast.PyCF_ONLY_AST, dont_inherit=True)
+    return cast(ast.Module, tree)
 
 
 def _syntax(error: SyntaxError, lines: Lines) -> Finding:
@@ -99,7 +106,7 @@ def _cookies(lines: Lines) -> list[Finding]:
     for number in (1, 2):
         cookie = _COOKIE.match(lines.text(number))
         if cookie and cookie[1].lower() not in _UTF8:
-            message = f"The encoding declaration `{cookie[1]}` is ignored: source code is text, stored as UTF-8. Remove it."
+            message = f"The encoding declaration `{cookie[1]}` is ignored: source code is stored as UTF-8. Remove it."
             found.append(lines.finding(number, cookie.start(1) + 1, message))
     return found
 

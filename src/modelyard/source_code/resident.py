@@ -23,6 +23,8 @@ from modelyard.source_code.frames import CheckRequest, Verdict
 START_TIMEOUT_S = 60.0
 #: Processes at most.
 MOST = 2
+#: The environment that they see.
+_NOTHING: dict[str, str] = {}
 
 
 class SourceKilledChecker(Exception):
@@ -118,10 +120,10 @@ class _Resident:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-m", "modelyard.source_code.examine", seconds],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={},
+                env=_NOTHING,
                 cwd="/",
                 close_fds=True,
                 start_new_session=True,

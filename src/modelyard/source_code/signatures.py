@@ -40,10 +40,11 @@ def misfit(name: str, arguments: ast.arguments, calls: Sequence[Call]) -> str | 
 def _read(arguments: ast.arguments) -> _Parameters:
     both = [*arguments.posonlyargs, *arguments.args]
     required = len(both) - len(arguments.defaults)
+    keyword_only = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     return _Parameters(
         [(arg.arg, index >= required) for index, arg in enumerate(both)],
         len(arguments.posonlyargs),
-        [(arg.arg, default is not None) for arg, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)],
+        [(arg.arg, default is not None) for arg, default in keyword_only],
         arguments.vararg is not None,
         arguments.kwarg is not None,
     )
@@ -70,7 +71,7 @@ def _unknown_keyword(name: str, parameters: _Parameters, call: Call) -> str | No
     unknown = [key for key in call.keywords if not _takes_keyword(parameters, key)]
     if not unknown:
         return None
-    return f"`{name}` is called with the keyword `{unknown[0]}`, which it does not take: add a parameter `{unknown[0]}`."
+    return f"`{name}` is called with the keyword `{unknown[0]}`, which it does not take: add that parameter."
 
 
 def _collision(name: str, parameters: _Parameters, call: Call, by_keyword: set[str]) -> str | None:

@@ -11,6 +11,10 @@ from typing import NamedTuple
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 ScopeNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+_PLAIN = frozenset(
+    {ast.Expr, ast.Return, ast.AugAssign, ast.Pass, ast.Raise, ast.Assert, ast.Delete, ast.Continue, ast.Break}
+)
+_FLAT = frozenset({ast.Assign, ast.AnnAssign, ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal})
 _IMPORT_ERRORS = frozenset({"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
 
 
@@ -29,6 +33,10 @@ class Guard(IntFlag):
     MAIN = 8
 
 
+#: What `walk` gives.
+Statements = list[tuple[ast.stmt, "Place"]]
+
+
 class Place(NamedTuple):
     """The innermost function or class around a statement (None: top level), and its guards."""
 
@@ -36,29 +44,39 @@ class Place(NamedTuple):
     guard: Guard
 
 
-def walk(tree: ast.Module) -> Iterator[tuple[ast.stmt, Place]]:
-    """Every statement with its place, in the order of the source."""
+def walk(tree: ast.Module) -> Statements:
+    """The statements that open blocks, bind names or import, each with its place, in the order of the source.
+
+    The others (expressions, returns and the like) are left out: a source of a megabyte has a hundred thousand of them.
+    """
+    found: Statements = []
     top = Place(None, Guard.NONE)
-    stack = [(statement, top) for statement in reversed(tree.body)]
+    stack: Statements = [(statement, top) for statement in reversed(tree.body)]
     while stack:
-        statement, place = stack.pop()
-        yield statement, place
-        for body, inner in reversed(list(_blocks(statement, place))):
-            stack.extend((child, inner) for child in reversed(body))
+        pair = stack.pop()
+        kind = type(pair[0])
+        if kind in _PLAIN:
+            continue
+        found.append(pair)
+        if kind in _FLAT:
+            continue
+        for body, inner in reversed(list(_blocks(*pair))):
+            stack.extend([(child, inner) for child in reversed(body) if type(child) not in _PLAIN])
+    return found
 
 
 def _blocks(statement: ast.stmt, place: Place) -> Iterator[tuple[list[ast.stmt], Place]]:
     match statement:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             # Whatever catches an import error around a definition does not do so when its body runs later.
-            yield statement.body, Place(statement, place.guard & ~Guard.CAUGHT)
+            yield statement.body, Place(statement, place.guard & ~Guard.CAUGHT if place.guard else place.guard)
         case ast.If():
             then, otherwise = _branches(statement.test)
             yield statement.body, _guarded(place, then)
             yield statement.orelse, _guarded(place, otherwise)
         case ast.Try() | ast.TryStar():
-            caught = Guard.CAUGHT if any(_takes_import_error(handler.type) for handler in statement.handlers) else Guard.NONE
-            yield statement.body, _guarded(place, caught)
+            caught = any(_takes_import_error(handler.type) for handler in statement.handlers)
+            yield statement.body, _guarded(place, Guard.CAUGHT if caught else Guard.NONE)
             for handler in statement.handlers:
                 yield handler.body, _guarded(place, Guard.CONDITION)
             yield statement.orelse, _guarded(place, Guard.CONDITION)
@@ -115,7 +133,9 @@ def _takes_import_error(kind: ast.expr | None) -> bool:
 def _suppression(items: list[ast.withitem]) -> Guard:
     for item in items:
         call = item.context_expr
-        if isinstance(call, ast.Call) and _last_name(call.func) == "suppress" and any(map(_takes_import_error, call.args)):
+        if not isinstance(call, ast.Call) or _last_name(call.func) != "suppress":
+            continue
+        if any(map(_takes_import_error, call.args)):
             return Guard.CAUGHT
     return Guard.NONE
 
