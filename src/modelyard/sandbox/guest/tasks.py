@@ -1,0 +1,25 @@
+"""What a guest can be asked to do: names of tasks and the functions that do them, each loaded when asked for."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+#: Task -> module of this package and function in it, a function of a `work.Work` that gives the result.
+TASKS = {
+    "train": "train:train",
+    "function": "function:function",
+    "replica": "replica:replica",
+    "predict_table": "predict_table:predict_table",
+    "import_table": "tables:import_table",
+    "sql": "tables:sql",
+    "export_table": "tables:export_table",
+}
+
+
+def find(task: str) -> Callable[[Any], dict[str, object] | None]:
+    """The function behind a task; LookupError if there is none."""
+    if task not in TASKS:
+        raise LookupError(f"no task {task!r}")
+    module, _, name = TASKS[task].partition(":")
+    found: Callable[[Any], dict[str, object] | None] = getattr(importlib.import_module(f".{module}", __package__), name)
+    return found

@@ -1,0 +1,142 @@
+"""The task `train`: the user's `train` function over its tables; its return value pickled, its metrics read.
+
+The host takes the artifact and the files of the working directory afterwards, from the scratch folder, and trusts
+nothing of this answer but its shape.
+"""
+
+import inspect
+import json
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from . import frames, source
+from .failures import Refused, Unpicklable
+
+if TYPE_CHECKING:
+    from .work import Work
+
+#: The pickled return value, relative to the working directory.
+ARTIFACT = ".modelyard/artifact.pkl"
+_METRICS_LIMIT = 8 * 1024**2
+
+
+def train(work: "Work") -> dict[str, object]:
+    """Message: source, module_name, train_function, tables [{name, form?}], config, modules; one file per table."""
+    message: dict[str, Any] = work.message
+    module = source.load(work.text("source"), message.get("module_name") or "model", message.get("modules"))
+    function = source.function(module, work.text("train_function"))
+    tables = load_tables(function, message.get("tables") or [], work.fds)
+    keywords = {"training_config": message.get("config") or {}} if source.accepts(function, "training_config") else {}
+    check_call(function, [table["name"] for table in message.get("tables") or []], keywords)
+    work.started()
+    model = function(*tables, **keywords)
+    del tables
+    size = store(model)
+    return {"artifact": {"path": ARTIFACT, "size": size}, "metrics": read_metrics(), "files": left_files()}
+
+
+def load_tables(function: Callable[..., object], tables: list[dict[str, Any]], fds: list[int]) -> list[Any]:
+    """The tables in the forms that the function's parameters ask for."""
+    if len(tables) != len(fds):
+        raise Refused(f"{len(tables)} tables were named and {len(fds)} came.", "ValueError")
+    return [
+        frames.load(descriptor, table.get("form") or frames.form_for(function, position))
+        for position, (table, descriptor) in enumerate(zip(tables, fds, strict=True))
+    ]
+
+
+def check_call(function: Callable[..., object], names: list[str], keywords: dict[str, Any]) -> None:
+    """Refuses, in the user's words, a number of tables that the function does not take."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*names, **keywords)
+    except TypeError as error:
+        name = getattr(function, "__name__", "the function")
+        listed = f" ({', '.join(names)})" if names else ""
+        raise Refused(
+            f"{name}{signature} can't be called with {len(names)} input table(s){listed}: {error}.", "TypeError"
+        ) from None
+
+
+def store(model: object) -> int:
+    """Pickles what the function returned; gives the size. Lambdas and the like go through cloudpickle if it is there."""
+    os.makedirs(os.path.dirname(ARTIFACT), exist_ok=True)
+    try:
+        _dump(model, pickle.Pickler)
+    except Exception as first:  # noqa: BLE001 - __reduce__ is user code and may raise anything
+        try:
+            import cloudpickle
+
+            _dump(model, cloudpickle.Pickler)
+        except Exception:  # noqa: BLE001 - as above, or cloudpickle is not in this environment
+            raise Unpicklable(_complaint(model, first)) from first
+    return os.stat(ARTIFACT).st_size
+
+
+def _dump(model: object, pickler: Any) -> None:
+    with open(ARTIFACT, "wb") as target:
+        pickler(target, protocol=5).dump(model)
+
+
+def _complaint(model: object, error: Exception) -> str:
+    kind = f"{type(model).__module__}.{type(model).__qualname__}".removeprefix("builtins.").removeprefix(f"{source.MODULE}.")
+    try:
+        reason = str(error)[:1000]
+    except Exception:  # noqa: BLE001 - the user's own exception
+        reason = type(error).__name__
+    return (
+        f"The function returned an object of type {kind} that can't be pickled: {reason}. Return plain data and fitted "
+        "models; open connections, locks, generators and files can't be stored: make those in `initialize`."
+    )
+
+
+def read_metrics() -> dict[str, object]:
+    """What the user wrote to metrics.json (name -> number) and metrics.jsonl (one object a step)."""
+    final = _read("metrics.json", lambda text: _numbers(json.loads(text)))
+    steps = _read("metrics.jsonl", lambda text: [_step(json.loads(line)) for line in text.splitlines() if line.strip()])
+    return {"final": final or {}, "steps": steps or []}
+
+
+def _read(name: str, parse: Callable[[str], Any]) -> Any:
+    try:
+        if not os.path.isfile(name):
+            return None
+        if os.stat(name).st_size > _METRICS_LIMIT:
+            raise ValueError(f"it is larger than {_METRICS_LIMIT} bytes")
+        with open(name, encoding="utf-8") as file:
+            return parse(file.read())
+    except (OSError, ValueError, RecursionError) as error:
+        print(f"{name} was not read as metrics: {error}", file=sys.stderr)
+        return None
+
+
+def _numbers(value: object) -> dict[str, float]:
+    if not isinstance(value, dict):
+        raise ValueError("it must hold one object of names and numbers")
+    for name, number in value.items():
+        if isinstance(number, bool) or not isinstance(number, int | float) or number != number or abs(number) == float("inf"):
+            raise ValueError(f"{name!r} is not a finite number")
+    return value
+
+
+def _step(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise ValueError("each line must hold one object")
+    return {name: entry for name, entry in value.items() if isinstance(entry, str | int | float | bool) and entry == entry}
+
+
+def left_files() -> list[str]:
+    """Names of the files that the user left in the working directory."""
+    found = []
+    for folder, folders, names in os.walk("."):
+        folders[:] = [name for name in folders if not (folder == "." and name == ".modelyard")]
+        found += [os.path.relpath(os.path.join(folder, name)) for name in names]
+        if len(found) > 10_000:
+            break
+    return sorted(found)

@@ -1,0 +1,97 @@
+"""The guest's main loop: says that it is ready, takes a task, answers, and ends with the host.
+
+A task is a function of a `Work`; `tasks` knows them by name. Whatever it raises, up to SystemExit, becomes an answer.
+"""
+
+import contextlib
+import gc
+import importlib
+import os
+import sys
+import time
+import types
+from collections.abc import Callable
+from typing import TypeAlias
+
+from . import failures, tasks
+from .channel import Channel, HostGone
+
+#: Ended with this status when the connection to the host does not work any more.
+_STATUS_DISCONNECTED = 70
+
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
+
+
+class Work:
+    """One request: its message, its open files, and the ways to answer."""
+
+    def __init__(self, channel: Channel, message: dict[str, object], fds: list[int]) -> None:
+        self.message, self.fds = message, fds
+        self._channel = channel
+        self.answered = False
+
+    def started(self) -> None:
+        """Tells the host that the user's function begins now."""
+        self._channel.send({"event": "started", "at": time.clock_gettime(time.CLOCK_MONOTONIC)})
+
+    def answer(self, result: dict[str, object]) -> None:
+        """Answers now; the task may go on afterwards, as a replica does that serves."""
+        flush_output()
+        self.answered = True
+        self._channel.send({"event": "reply", "result": result})
+
+    def text(self, name: str) -> str:
+        """A field of the message that must be text."""
+        value = self.message[name]
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be text")
+        return value
+
+
+def serve(connection: int, preload: list[str]) -> None:
+    """Imports the base packages, then answers one task after the other until the host goes."""
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    sys.argv = ["modelyard"]
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]  # text streams at start
+    for name in preload:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+    channel = Channel(connection)
+    try:
+        channel.send({"event": "ready"})
+        while True:
+            _answer_next(channel)
+    except HostGone:
+        os._exit(0)
+    except OSError:
+        os._exit(_STATUS_DISCONNECTED)
+
+
+def _answer_next(channel: Channel) -> None:
+    task, message, fds = channel.receive()
+    work = Work(channel, message, fds)
+    try:
+        function: Callable[[Work], dict[str, object] | None] = tasks.find(task)
+        result = function(work)
+        frame: dict[str, object] = {"event": "reply", "result": result if result is not None else {}}
+    except HostGone:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the guest's one door: a failure of user code is an answer
+        frame = {"event": "reply", "error": failures.describe(error)}
+    flush_output()
+    if not work.answered:
+        channel.send(frame)
+    elif "error" in frame:
+        os._exit(_STATUS_DISCONNECTED)
+
+
+def flush_output() -> None:
+    """Pushes out what was printed; user code may have replaced or closed the streams."""
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        try:
+            stream.flush()  # type: ignore[union-attr]  # whatever fails here is passed over
+        except Exception:  # noqa: BLE001, S112 - a stream of the user's own may raise anything
+            continue

@@ -1,0 +1,278 @@
+"""One guest as the host sees it: a process behind walls, its socket, its output, its scratch folder.
+
+`host.Sandbox` makes guests. A guest boots, says that it is ready, takes tasks one at a time, and is used for one run
+only. However it ends, `kill` leaves nothing of it behind: no process, no control group, no folder.
+"""
+
+import os
+import resource
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from modelyard.sandbox import failures, processes, scratch
+from modelyard.sandbox.cgroups import Group
+from modelyard.sandbox.channel import Channel, ChannelClosed, ChannelGarbage, WireError
+from modelyard.sandbox.failures import FailureKind, GuestError, GuestNotStarted
+from modelyard.sandbox.launch import Launched
+from modelyard.sandbox.limits import GIB, Limits, Usage
+from modelyard.sandbox.output import Listener, Output
+
+_END_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to one call: a result or an error, never both."""
+
+    result: dict[str, Any] | None = None
+    error: GuestError | None = None
+
+
+class Stopped(Exception):
+    """A call was ended from outside; carries why."""
+
+    def __init__(self, error: GuestError) -> None:
+        super().__init__(error.value)
+        self.error = error
+
+
+class Guest:
+    """A booted guest. `call` from one thread at a time; `kill` from any."""
+
+    def __init__(
+        self, name: str, launched: Launched, channel: Channel, limits: Limits, folder: Path, group: Group | None
+    ) -> None:
+        self.name, self.limits = name, limits
+        #: The guest's working directory, as the host sees it. Read it with `files` and `open` only.
+        self.scratch = folder
+        self._launched, self._channel, self._group = launched, channel, group
+        self._ended = threading.Event()
+        self._status: int | None = None
+        self._verdict: GuestError | None = None
+        self._sampled = Usage()
+        self._final: Usage | None = None
+        self._started_at: float | None = None
+        self._listeners: list[Callable[[GuestError], None]] = []
+        self._lock = threading.RLock()
+        self._output = Output(launched, name, self._on_end)
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    def await_ready(self, timeout_s: float) -> None:
+        """Waits until the guest has booted. GuestNotStarted, with what it printed, if it ends before."""
+        try:
+            frame = self._channel.receive(time.monotonic() + timeout_s, lambda: None)
+        except (ChannelClosed, ChannelGarbage):
+            frame = None
+        if frame is None or frame.event != "ready":
+            self.stop()
+            words = self._output.early_text().strip()
+            self.kill()
+            raise GuestNotStarted(words or f"the guest was not ready within {timeout_s:g} seconds")
+
+    def adopt(self, limits: Limits, on_output: Listener | None) -> None:
+        """Gives a waiting guest to a run: its limits hold from now on, its output goes there."""
+        self.limits = limits
+        if self._group is not None:
+            self._group.limit(limits)
+        self._limit_resources()
+        self._output.attach(on_output)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the guest's process runs."""
+        return not self._ended.is_set()
+
+    @property
+    def status(self) -> int | None:
+        """The exit status once it has ended, as a shell shows it."""
+        return self._status
+
+    @property
+    def pid(self) -> int:
+        """The first process of the guest, as seen from the host."""
+        return self._launched.init
+
+    def wait(self, timeout_s: float | None = None) -> GuestError | None:
+        """Waits for the guest's end and says how it came; None if it still runs after `timeout_s`."""
+        return self._why_ended() if self._ended.wait(timeout_s) else None
+
+    def on_exit(self, callback: Callable[[GuestError], None]) -> None:
+        """Calls `callback` once, from another thread, when the guest has ended; at once if it has already."""
+        with self._lock:
+            if not self._ended.is_set():
+                self._listeners.append(callback)
+                return
+        callback(self._why_ended())
+
+    def end(self, verdict: GuestError) -> None:
+        """Kills the processes for the reason given, which the call in progress then answers with."""
+        with self._lock:
+            self._verdict = self._verdict or verdict
+        self.stop()
+
+    def stop(self) -> None:
+        """Kills the processes and waits for the end of their output; the scratch folder stays for reading."""
+        self._launched.kill()
+        if self._group is not None:
+            self._group.kill()
+        self._output.join(_END_TIMEOUT_S)
+
+    def kill(self) -> None:
+        """Ends the guest and removes all that is left of it. May be called twice."""
+        self.stop()
+        with self._lock:
+            self._final = self._final or self._measure()
+            group, self._group = self._group, None
+        self._channel.close()
+        self._launched.close()
+        if group is not None:
+            group.remove()
+        scratch.remove(self.scratch)
+
+    # -- work ---------------------------------------------------------------------------------------------------
+
+    def call(
+        self, task: str, message: dict[str, Any], fds: Sequence[int] = (), *, timeout_s: float | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Reply:  # fmt: skip
+        """Runs `task` inside and gives its answer; the time limit is `timeout_s`, or that of the limits.
+
+        After an error of any kind but "exception" and "unpicklable" the guest is dead.
+        """
+        limit_s = self.limits.timeout_s if timeout_s is None else timeout_s
+        try:
+            self._limit_data(fds)
+            self._channel.send({"task": task, "message": message}, fds)
+            return self._await_reply(limit_s, cancelled)
+        except Stopped as stopped:
+            self.end(stopped.error)
+            return Reply(error=self._why_ended())
+        except ChannelClosed:
+            return Reply(error=self._after_silence())
+        except ChannelGarbage as garbage:
+            self.end(failures.protocol_error(str(garbage)))
+            return Reply(error=self._why_ended())
+
+    def _await_reply(self, limit_s: float | None, cancelled: threading.Event | None) -> Reply:
+        def tick() -> None:
+            if cancelled is not None and cancelled.is_set():
+                raise Stopped(failures.cancelled_error())
+
+        deadline = None if limit_s is None else time.monotonic() + limit_s
+        while (frame := self._channel.receive(deadline, tick)) is not None:
+            if frame.event == "started":
+                self._started_at = frame.at
+            elif frame.event == "reply" and (frame.result is None) != (frame.error is None):
+                self._output.drain()
+                return Reply(frame.result, self._told(frame.error) if frame.error else None)
+            else:
+                raise ChannelGarbage("an answer that is none")
+        raise Stopped(failures.timeout_error(limit_s or 0))
+
+    def _told(self, error: WireError) -> GuestError:
+        if error.kind == "memory":
+            said = failures.memory_error(self.limits)
+            return GuestError(said.kind, said.type, said.value, error.traceback)
+        return GuestError(error.kind, error.type, error.value, error.traceback)
+
+    def _after_silence(self) -> GuestError:
+        """The socket is closed: the process is ending, or its code closed what is not its own."""
+        if not self._ended.wait(2.0):
+            self.end(failures.protocol_error("it was closed"))
+        return self._why_ended()
+
+    # -- what it left -------------------------------------------------------------------------------------------
+
+    def files(self, *, private: bool = False, count: int = 10_000, total: int | None = None) -> list[scratch.ScratchFile]:
+        """The regular files in the working directory; see `scratch.files`."""
+        return scratch.files(self.scratch, private=private, count=count, total=total)
+
+    def open(self, name: str) -> IO[bytes]:
+        """Opens a file of the working directory, following no link; see `scratch.open_file`."""
+        return scratch.open_file(self.scratch, name)
+
+    def pack(self, target: IO[bytes], *, count: int = 10_000, total: int | None = None) -> list[scratch.ScratchFile]:
+        """Writes the user's files as one tar; see `scratch.pack`."""
+        return scratch.pack(self.scratch, target, count=count, total=total)
+
+    # -- measuring ----------------------------------------------------------------------------------------------
+
+    @property
+    def usage(self) -> Usage:
+        """What the guest has used up to now, or in all once it is dead."""
+        with self._lock:
+            return self._final or self._measure()
+
+    @property
+    def output_failure(self) -> Exception | None:
+        """What the listener of the output raised, if it did."""
+        return self._output.failure
+
+    @property
+    def watched_memory(self) -> bool:
+        """Whether no control group limits the memory, so that the watchdog must."""
+        return self._group is None
+
+    def sampled(self, peak_memory_bytes: int, cpu_s: float) -> None:
+        """The watchdog tells what it saw."""
+        old = self._sampled
+        self._sampled = Usage(max(old.peak_memory_bytes, peak_memory_bytes), max(old.cpu_s, cpu_s))
+
+    def _measure(self) -> Usage:
+        peak, cpu_s = self._sampled.peak_memory_bytes, self._sampled.cpu_s
+        if self._group is not None:
+            peak, cpu_s = self._group.peak_memory_bytes() or peak, self._group.cpu_s() or cpu_s
+        return Usage(peak, cpu_s, self._started_at)
+
+    def _on_end(self, status: int) -> None:
+        with self._lock:
+            self._status = status
+            if self._verdict is None and self._group is not None and self._group.was_out_of_memory():
+                if failures.exit_error(status).kind == FailureKind.SIGNAL:
+                    self._verdict = failures.memory_error(self.limits)
+            self._ended.set()
+            listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener(self._why_ended())
+
+    def _why_ended(self) -> GuestError:
+        return self._verdict or failures.exit_error(self._status if self._status is not None else -9)
+
+    def _main_process(self) -> int | None:
+        if not self._launched.walled:
+            return self._launched.init
+        children = processes.children(self._launched.init)
+        return children[0] if children else None
+
+    def _limit_resources(self) -> None:
+        limits = {
+            resource.RLIMIT_CORE: 0,
+            resource.RLIMIT_FSIZE: self.limits.scratch_bytes,
+            resource.RLIMIT_NOFILE: 8192,
+        }
+        if self._group is None and os.geteuid() != 0:
+            limits[resource.RLIMIT_NPROC] = self.limits.processes
+        for kind, value in limits.items():
+            self._set_resource(kind, value)
+
+    def _limit_data(self, fds: Sequence[int]) -> None:
+        """Without a control group the address space is a backstop behind the watchdog; mapped tables come on top."""
+        if self._group is None:
+            tables = sum(os.fstat(fd).st_size for fd in fds)
+            self._set_resource(resource.RLIMIT_DATA, 2 * self.limits.memory_bytes + tables + 2 * GIB)
+
+    def _set_resource(self, kind: int, value: int) -> None:
+        pid = self._main_process()
+        if pid is None:
+            return
+        try:
+            hard = resource.prlimit(pid, kind)[1]
+            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.prlimit(pid, kind, (value, value))
+        except (OSError, ValueError):
+            return  # it ended meanwhile

@@ -1,0 +1,62 @@
+"""Looking at the processes of a guest from outside, through /proc: who descends from whom, how much each uses."""
+
+import os
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def children(pid: int) -> list[int]:
+    """Direct children, oldest first."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (OSError, ValueError):
+        return []
+
+
+def descendants(pid: int) -> list[int]:
+    """`pid` and all below it, from one pass over /proc."""
+    below: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (fields := _stat(int(name))):
+            below.setdefault(int(fields[1]), []).append(int(name))
+    found, pending = [], [pid]
+    while pending:
+        found.append(current := pending.pop())
+        pending += below.get(current, ())
+    return found
+
+
+def memory_bytes(pid: int) -> int:
+    """Memory that the process holds: its proportional share, or all that is resident where that is not told."""
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds of the process and of its children that have ended."""
+    fields = _stat(pid)
+    return sum(int(field) for field in fields[11:15]) / _TICKS if fields else 0.0
+
+
+def threads(pid: int) -> int:
+    """Threads of the process."""
+    fields = _stat(pid)
+    return int(fields[17]) if fields else 0
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/<pid>/stat from the state on; empty if the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
