@@ -1,0 +1,43 @@
+"""What a feature group is made from: one immutable record, kept with the group and copied into each of its versions.
+
+The digest names everything that decides the rows: two definitions with equal digests, over equal parent versions,
+may share a version. Sizes of machines and descriptions are no part of it.
+"""
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from modelyard.ids import DatasetId, FeatureGroupId
+
+
+class Input(msgspec.Struct, frozen=True, rename="camel"):
+    """A feature group that a definition reads, by id and by the table name it had then."""
+
+    feature_group_id: FeatureGroupId
+    table_name: str
+    #: The keyword under which a Python function gets it; None means by position.
+    binding: str | None = None
+
+
+class Definition(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What a version is made from; only the fields of its kind are set."""
+
+    #: Read by the query or handed to the function, in order.
+    inputs: tuple[Input, ...] = ()
+    dataset_id: DatasetId | None = None
+    #: As the user wrote it.
+    sql: str | None = None
+    #: What the engine runs: the same query in its dialect, every table by its registered name.
+    engine_sql: str | None = None
+    source_code: str | None = None
+    function_name: str | None = None
+    requirements: tuple[str, ...] = ()
+    #: Arguments of the function that are values: name -> value.
+    arguments: dict[str, Any] = {}
+
+    @property
+    def digest(self) -> str:
+        """Equal for definitions that give equal rows from equal inputs."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()

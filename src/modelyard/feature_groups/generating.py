@@ -1,0 +1,130 @@
+"""Makes the rows of one version: runs its query, or its function, in a guest and keeps the table that comes back.
+
+Called by `materialize` for a version that its run has claimed. Whatever the user's code does ends as a `Failure` with a
+sentence and the user's own frames; only what is no fault of theirs (no sandbox, a lost agent) is raised.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from modelyard.database import JsonObject
+from modelyard.environments import Environment, EnvironmentFailure, Environments
+from modelyard.execution import Permanent, Retry, RunContext
+from modelyard.feature_groups.arrivals import BadTable, Expected, collect_table
+from modelyard.feature_groups.definition import Definition
+from modelyard.feature_groups.records import FeatureGroupVersion
+from modelyard.feature_groups.sizes import limits_of
+from modelyard.feature_groups.twins import opened
+from modelyard.sandbox import GuestError, GuestNotStarted, Limits, Outcome, Sandbox, SandboxUnavailable
+from modelyard.sandbox.failures import FailureKind
+from modelyard.storage import Table
+
+if TYPE_CHECKING:
+    from modelyard.feature_groups.materialize import TableVersion
+
+__all__ = ["Failure", "Generated", "generate", "run_query"]
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """The rows, and the locked packages that made them."""
+
+    table: Table
+    lock: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why there are no rows, in a sentence; the user's exception where there was one."""
+
+    error: str
+    exception: JsonObject | None = None
+    lock: str | None = None
+
+
+def generate(
+    run: RunContext, version: FeatureGroupVersion, inputs: Sequence["TableVersion"], name: str
+) -> Generated | Failure:
+    """The rows of `version` from exactly those `inputs`, in the order of its definition."""
+    definition = version.made_from
+    limits = limits_of(run.settings, version.cpu_size, version.memory_gib, use_gpu=version.use_gpu)
+    if definition.engine_sql is not None:
+        return run_query(run, definition, inputs, limits)
+    return _run_function(run, definition, inputs, limits, name)
+
+
+def run_query(
+    run: RunContext, definition: Definition, inputs: Sequence["TableVersion"], limits: Limits
+) -> Generated | Failure:
+    """The rows that the query gives over those tables."""
+    tables = {each.table_name: index for index, each in enumerate(inputs)}
+    message = {"query": definition.engine_sql, "tables": tables}
+    return _run(run, "sql", message, inputs, limits, _environment(run, ()), "query")
+
+
+def _run_function(
+    run: RunContext, definition: Definition, inputs: Sequence["TableVersion"], limits: Limits, name: str
+) -> Generated | Failure:
+    environment = _environment(run, definition.requirements)
+    by_name = any(each.binding for each in definition.inputs)
+    message: dict[str, Any] = {
+        "source": definition.source_code,
+        "module_name": "function",
+        "function": definition.function_name,
+        "tables": [{"name": each.table_name} for each in definition.inputs],
+        "bindings": [each.binding for each in definition.inputs] if by_name else None,
+        "arguments": definition.arguments,
+    }
+    return _run(run, "function", message, inputs, limits, environment, name)
+
+
+def _run(
+    run: RunContext,
+    task: str,
+    message: dict[str, Any],
+    inputs: Sequence["TableVersion"],
+    limits: Limits,
+    environment: Environment | Failure,
+    name: str,
+) -> Generated | Failure:
+    if isinstance(environment, Failure):
+        return environment
+    expected = Expected(run.parts, run.settings)
+    try:
+        with environment.hold(), opened(run.parts, run.settings, [each.table for each in inputs]) as descriptors:
+            outcome: Outcome[Table] = run.parts.get(Sandbox).run(
+                environment.interpreter, limits, task, message, fds=descriptors, on_output=run.log,
+                cancelled=run.cancelled, collect=lambda guest, result: collect_table(expected, guest, result), name=name,
+            )  # fmt: skip
+    except SandboxUnavailable as error:
+        raise Permanent(str(error)) from error
+    except GuestNotStarted as error:
+        raise Retry(f"a guest could not be started: {error}") from error
+    except BadTable as error:
+        return Failure(str(error), lock=environment.lock)
+    if outcome.error is not None or outcome.collected is None:
+        return _failure(run, outcome.error, environment.lock)
+    return Generated(outcome.collected, environment.lock)
+
+
+def _environment(run: RunContext, requirements: Sequence[str]) -> Environment | Failure:
+    try:
+        found = run.parts.get(Environments).ensure(
+            requirements, on_progress=lambda line: run.log("stdout", line + "\n"), cancelled=run.cancelled
+        )
+    except EnvironmentFailure as error:
+        run.check_cancelled()
+        if error.temporary:
+            raise Retry(str(error), after_s=5) from error
+        return Failure(f"The packages could not be installed: {error}")
+    return found
+
+
+def _failure(run: RunContext, error: GuestError | None, lock: str) -> Failure:
+    if error is None:
+        return Failure("The code gave no table", lock=lock)
+    if error.kind == FailureKind.CANCELLED:
+        run.check_cancelled()
+    exception = {"type": error.type, "value": error.value, "traceback": error.traceback}
+    return Failure(error.sentence, exception, lock)

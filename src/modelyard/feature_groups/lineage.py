@@ -1,0 +1,105 @@
+"""What stands on a feature group: groups that read it, and what the rooms above have noted; and the way down to a cycle.
+
+Rooms above say what they use (`note_user`), so that nobody deletes a table under a model.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from modelyard.feature_groups.records import FeatureGroup, FeatureGroupInput, FeatureGroupUser
+from modelyard.ids import FeatureGroupId
+
+
+def note_user(session: Session, feature_group_id: FeatureGroupId, kind: str, user_id: str, name: str = "") -> None:
+    """Says that `kind` (\"model\", \"batch prediction\" ...) `user_id` stands on the group. May be said twice."""
+    session.merge(
+        FeatureGroupUser(feature_group_id=feature_group_id, kind=kind, user_id=user_id, name=name or user_id)
+    )
+
+
+def note_users(
+    session: Session, feature_group_ids: Iterable[FeatureGroupId], kind: str, user_id: str, name: str = ""
+) -> None:
+    """Says that these, and no other groups, are what `user_id` stands on."""
+    forget_user(session, kind, user_id)
+    for feature_group_id in dict.fromkeys(feature_group_ids):
+        note_user(session, feature_group_id, kind, user_id, name)
+
+
+def forget_user(session: Session, kind: str, user_id: str) -> None:
+    """Takes back what was noted about it; for when it is deleted."""
+    mine = (FeatureGroupUser.kind == kind, FeatureGroupUser.user_id == user_id)
+    session.execute(delete(FeatureGroupUser).where(*mine))
+
+
+def users_of(session: Session, feature_group_id: FeatureGroupId) -> list[str]:
+    """What stands on the group, each as words for a caller: `feature group clean_rows`, `model Churn (1e58b9d68a)`."""
+    readers = (
+        select(FeatureGroup.table_name)
+        .join(FeatureGroupInput, FeatureGroupInput.feature_group_id == FeatureGroup.feature_group_id)
+        .where(FeatureGroupInput.parent_id == feature_group_id)
+        .order_by(FeatureGroup.table_name)
+    )
+    noted = select(FeatureGroupUser).where(FeatureGroupUser.feature_group_id == feature_group_id)
+    ordered = noted.order_by(FeatureGroupUser.kind, FeatureGroupUser.name)
+    above = [f"{user.kind} {user.name}" + _in_brackets(user) for user in session.scalars(ordered)]
+    return [f"feature group {name}" for name in session.scalars(readers)] + above
+
+
+def set_inputs(session: Session, group: FeatureGroup, parent_ids: Iterable[FeatureGroupId]) -> None:
+    """Writes the group's edges anew."""
+    session.flush()
+    session.execute(delete(FeatureGroupInput).where(FeatureGroupInput.feature_group_id == group.feature_group_id))
+    for parent_id in dict.fromkeys(parent_ids):
+        session.add(FeatureGroupInput(feature_group_id=group.feature_group_id, parent_id=parent_id))
+    session.flush()
+
+
+def ancestors(session: Session, feature_group_ids: Sequence[FeatureGroupId]) -> dict[FeatureGroupId, set[FeatureGroupId]]:
+    """The groups and all that they read, directly or not: group -> its direct parents."""
+    edges: dict[FeatureGroupId, set[FeatureGroupId]] = {}
+    level = set(feature_group_ids)
+    while level:
+        edges |= {each: set() for each in level}
+        rows = select(FeatureGroupInput).where(FeatureGroupInput.feature_group_id.in_(level))
+        for edge in session.scalars(rows):
+            edges[edge.feature_group_id].add(edge.parent_id)
+        level = {parent for each in level for parent in edges[each]} - edges.keys()
+    return edges
+
+
+def find_cycle(
+    session: Session, feature_group_id: FeatureGroupId, parent_ids: Sequence[FeatureGroupId]
+) -> list[FeatureGroupId] | None:
+    """The way from the group back to itself if it read those parents; None where there is none."""
+    edges = ancestors(session, parent_ids)
+    paths = [[feature_group_id, parent] for parent in parent_ids]
+    seen: set[FeatureGroupId] = set()
+    while paths:
+        path = paths.pop()
+        if path[-1] == feature_group_id:
+            return path
+        if path[-1] not in seen:
+            seen.add(path[-1])
+            paths.extend([*path, parent] for parent in sorted(edges.get(path[-1], ())))
+    return None
+
+
+def in_order(edges: dict[FeatureGroupId, set[FeatureGroupId]]) -> list[FeatureGroupId]:
+    """The groups of `edges`, each after all that it reads."""
+    ordered: dict[FeatureGroupId, None] = {}
+    waiting = dict(sorted(edges.items()))
+    while waiting:
+        ready = [each for each, parents in waiting.items() if parents <= ordered.keys()]
+        if not ready:
+            raise ValueError("feature groups read each other in a circle")
+        for each in ready:
+            ordered[each] = None
+            del waiting[each]
+    return list(ordered)
+
+
+def _in_brackets(user: FeatureGroupUser) -> str:
+    return "" if user.name == user.user_id else f" ({user.user_id})"

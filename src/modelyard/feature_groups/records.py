@@ -1,0 +1,219 @@
+"""The tables of this room: groups, what they read, their versions, who uses them, queries run once, encoded downloads."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from modelyard.database import JsonObject, Record
+from modelyard.feature_groups.definition import Definition
+from modelyard.ids import (
+    DatasetId,
+    DatasetVersionId,
+    Digest,
+    FeatureGroupId,
+    FeatureGroupOperationRunId,
+    FeatureGroupVersionId,
+    OrganizationId,
+    RunId,
+)
+from modelyard.storage import Table
+
+
+class SourceType(StrEnum):
+    """What a feature group is made from."""
+
+    #: The table of a dataset; a version for each of its versions.
+    DATASET = "DATASET"
+    #: A SELECT statement over other feature groups.
+    SQL = "SQL"
+    #: A Python function over other feature groups.
+    PYTHON = "PYTHON"
+    #: What batch predictions wrote; a version for each of their runs.
+    BATCH_PREDICTION = "BATCH_PREDICTION"
+
+
+class VersionStatus(StrEnum):
+    """Where a version, or a query, stands."""
+
+    #: Waits for an agent.
+    PENDING = "PENDING"
+    #: A run makes it.
+    GENERATING = "GENERATING"
+    #: Its table is there and stays.
+    COMPLETE = "COMPLETE"
+    #: It could not be made; `error` says why.
+    FAILED = "FAILED"
+
+
+#: Which statuses may follow which. GENERATING may follow itself: another run took the work over.
+TRANSITIONS: dict[VersionStatus, frozenset[VersionStatus]] = {
+    VersionStatus.PENDING: frozenset({VersionStatus.GENERATING, VersionStatus.COMPLETE, VersionStatus.FAILED}),
+    VersionStatus.GENERATING: frozenset({VersionStatus.GENERATING, VersionStatus.COMPLETE, VersionStatus.FAILED}),
+    VersionStatus.COMPLETE: frozenset(),
+    VersionStatus.FAILED: frozenset(),
+}
+#: A version in one of these will still change.
+UNFINISHED = (VersionStatus.PENDING, VersionStatus.GENERATING)
+
+
+class FeatureGroup(Record):
+    """A table by name, and what it is made from now."""
+
+    __tablename__ = "feature_groups"
+    __table_args__ = (UniqueConstraint("organization_id", "table_name"),)
+
+    feature_group_id: Mapped[FeatureGroupId] = mapped_column(primary_key=True)
+    organization_id: Mapped[OrganizationId]
+    table_name: Mapped[str]
+    source_type: Mapped[SourceType] = mapped_column(Text)
+    description: Mapped[str | None] = mapped_column(Text)
+    dataset_id: Mapped[DatasetId | None] = mapped_column(index=True)
+    definition: Mapped[JsonObject]
+    definition_digest: Mapped[str]
+    #: What the check of the source had to say: warnings and the modules that it imports.
+    check_report: Mapped[JsonObject | None]
+    cpu_size: Mapped[str | None]
+    memory_gib: Mapped[int | None]
+    use_gpu: Mapped[bool] = mapped_column(default=False)
+    use_original_csv_names: Mapped[bool] = mapped_column(default=False)
+    python_function_name: Mapped[str | None]
+    #: As the caller gave them.
+    python_function_bindings: Mapped[list[dict[str, Any]] | None]
+    version_limit: Mapped[int] = mapped_column(default=30)
+    #: Number of the newest version; the next one gets the number after it.
+    last_version_number: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+    @property
+    def made_from(self) -> Definition:
+        """The definition, decoded."""
+        return msgspec.convert(self.definition, Definition)
+
+
+class FeatureGroupInput(Record):
+    """An edge: the group reads the parent. Written anew whenever the definition changes."""
+
+    __tablename__ = "feature_group_inputs"
+
+    feature_group_id: Mapped[FeatureGroupId] = mapped_column(
+        ForeignKey("feature_groups.feature_group_id", ondelete="CASCADE"), primary_key=True
+    )
+    parent_id: Mapped[FeatureGroupId] = mapped_column(
+        ForeignKey("feature_groups.feature_group_id"), primary_key=True, index=True
+    )
+
+
+class FeatureGroupVersion(Record):
+    """A snapshot: the rows that a definition gave from exact versions of its parents."""
+
+    __tablename__ = "feature_group_versions"
+    __table_args__ = (
+        UniqueConstraint("feature_group_id", "number"),
+        Index("ix_feature_group_versions_run", "run_id"),
+    )
+
+    feature_group_version: Mapped[FeatureGroupVersionId] = mapped_column(primary_key=True)
+    feature_group_id: Mapped[FeatureGroupId] = mapped_column(
+        ForeignKey("feature_groups.feature_group_id", ondelete="CASCADE")
+    )
+    organization_id: Mapped[OrganizationId]
+    #: 1, 2, 3 ... within the group, in the order of creation.
+    number: Mapped[int]
+    status: Mapped[VersionStatus] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(Text)
+    #: The user's exception: type, value, traceback.
+    exception: Mapped[JsonObject | None]
+    definition: Mapped[JsonObject]
+    definition_digest: Mapped[str]
+    cpu_size: Mapped[str | None]
+    memory_gib: Mapped[int | None]
+    use_gpu: Mapped[bool] = mapped_column(default=False)
+    #: The exact versions that it was made from: parent's id -> version.
+    parents: Mapped[JsonObject | None]
+    dataset_version: Mapped[DatasetVersionId | None]
+    #: The locked packages that the function ran with.
+    lock: Mapped[str | None] = mapped_column(Text)
+    #: Manifest of the rows; None until COMPLETE.
+    table: Mapped[JsonObject | None]
+    #: The run that makes it, which may be another's that needed it too.
+    run_id: Mapped[RunId | None]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None]
+
+    @property
+    def made_from(self) -> Definition:
+        """The definition at the version's creation, decoded."""
+        return msgspec.convert(self.definition, Definition)
+
+    @property
+    def manifest(self) -> Table:
+        """The table; only of a COMPLETE version."""
+        return msgspec.convert(self.table, Table)
+
+
+class FeatureGroupUser(Record):
+    """Something of a room above that stands on a group, so that the group is not deleted under it."""
+
+    __tablename__ = "feature_group_users"
+
+    feature_group_id: Mapped[FeatureGroupId] = mapped_column(
+        ForeignKey("feature_groups.feature_group_id", ondelete="CASCADE"), primary_key=True
+    )
+    #: "model", "batch prediction" ...
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(primary_key=True, index=True)
+    #: What callers are told it is called.
+    name: Mapped[str]
+
+
+class FeatureGroupOperation(Record):
+    """A query that is run once, over the versions that were newest when it began."""
+
+    __tablename__ = "feature_group_operations"
+
+    feature_group_operation_run_id: Mapped[FeatureGroupOperationRunId] = mapped_column(primary_key=True)
+    organization_id: Mapped[OrganizationId]
+    query: Mapped[str] = mapped_column(Text)
+    definition: Mapped[JsonObject]
+    use_latest_version: Mapped[bool]
+    #: The exact versions that it read: group's id -> version.
+    parents: Mapped[JsonObject | None]
+    status: Mapped[VersionStatus] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(Text)
+    table: Mapped[JsonObject | None]
+    run_id: Mapped[RunId | None] = mapped_column(index=True)
+    created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+
+    @property
+    def made_from(self) -> Definition:
+        """The query with what it reads, decoded."""
+        return msgspec.convert(self.definition, Definition)
+
+    @property
+    def manifest(self) -> Table:
+        """The result; only of a COMPLETE operation."""
+        return msgspec.convert(self.table, Table)
+
+
+class TableEncoding(Record):
+    """The Avro form of a table, made when somebody first downloads it; shared by all versions with the same rows."""
+
+    __tablename__ = "table_encodings"
+
+    table_digest: Mapped[Digest] = mapped_column(primary_key=True)
+    organization_id: Mapped[OrganizationId] = mapped_column(primary_key=True)
+    table: Mapped[JsonObject]
+    status: Mapped[VersionStatus] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(Text)
+    #: Blobs in order; None until COMPLETE.
+    digests: Mapped[list[str] | None]
+    run_id: Mapped[RunId]
+    created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]

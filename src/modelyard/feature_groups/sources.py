@@ -1,0 +1,99 @@
+"""What stands between a dataset and its feature group: made with it, given a version with each of its, gone with it.
+
+`app.py` registers these functions with the datasets' events; they run in the transaction of the event itself, so a
+dataset is never seen without its group, nor a finished import without its version.
+"""
+
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelyard.clock import utc_now
+from modelyard.datasets.records import Dataset, DatasetVersion
+from modelyard.errors import AlreadyExistsError, ConflictError
+from modelyard.feature_groups import versions
+from modelyard.feature_groups.definition import Definition
+from modelyard.feature_groups.lineage import users_of
+from modelyard.feature_groups.records import FeatureGroup, SourceType
+from modelyard.feature_groups.tables import find_by_table_name
+from modelyard.ids import DatasetVersionId, FeatureGroupId, new_id
+from modelyard.storage import Table
+
+
+class ImportState(NamedTuple):
+    """How far the dataset behind a group has come."""
+
+    #: The newest table, once there is one.
+    table: Table | None
+    dataset_version: DatasetVersionId | None
+    #: An import is waited for or under way.
+    is_running: bool
+    #: Why there is no table.
+    reason: str
+
+
+def make_group(session: Session, dataset: Dataset) -> None:
+    """Makes the feature group of a new dataset."""
+    if find_by_table_name(session, dataset.organization_id, dataset.feature_group_table_name) is not None:
+        raise AlreadyExistsError(f"There is a table {dataset.feature_group_table_name} already; choose another name")
+    definition = Definition(dataset_id=dataset.dataset_id)
+    now = utc_now()
+    group = FeatureGroup(
+        feature_group_id=FeatureGroupId(new_id()),
+        organization_id=dataset.organization_id,
+        table_name=dataset.feature_group_table_name,
+        source_type=SourceType.DATASET,
+        dataset_id=dataset.dataset_id,
+        definition=versions.to_json(definition),
+        definition_digest=definition.digest,
+        use_gpu=False,
+        use_original_csv_names=False,
+        version_limit=30,
+        last_version_number=0,
+        created_at=now,
+        updated_at=now,
+    )
+    session.add(group)
+    session.flush()
+
+
+def add_dataset_version(session: Session, dataset_version: DatasetVersion) -> None:
+    """Gives the dataset's group a version with the table of the dataset's version: the same blobs, no copy."""
+    group = find_group(session, dataset_version.dataset_id)
+    if group is not None and dataset_version.table is not None:
+        table = msgspec.convert(dataset_version.table, Table)
+        versions.write_version_from_table(session, group, table, dataset_version=dataset_version.dataset_version)
+
+
+def delete_group(session: Session, dataset: Dataset) -> None:
+    """Deletes the group of a dataset that is being deleted; ConflictError names what stands on it."""
+    group = find_group(session, dataset.dataset_id)
+    if group is None:
+        return
+    users = users_of(session, group.feature_group_id)
+    if users:
+        raise ConflictError(f"Dataset {dataset.dataset_id} is used by {', '.join(users)}; delete those first")
+    session.delete(group)
+    session.flush()
+
+
+def find_group(session: Session, dataset_id: str) -> FeatureGroup | None:
+    """The group of the dataset."""
+    return session.scalars(select(FeatureGroup).where(FeatureGroup.dataset_id == dataset_id)).first()
+
+
+def import_state(session: Session, group: FeatureGroup) -> ImportState:
+    """Whether the dataset of a DATASET group has rows, will have, or failed to."""
+    rows = select(DatasetVersion).where(DatasetVersion.dataset_id == group.dataset_id)
+    newest_first = session.scalars(rows.order_by(DatasetVersion.created_at.desc())).all()
+    for version in newest_first:
+        if version.table is not None:
+            return ImportState(msgspec.convert(version.table, Table), version.dataset_version, False, "")
+    if not newest_first:
+        return ImportState(None, None, False, "nothing was uploaded to its dataset yet")
+    newest = newest_first[0]
+    if newest.status == "FAILED":
+        return ImportState(None, None, False, f"the import of its dataset failed: {newest.error or 'no reason was given'}")
+    return ImportState(None, None, True, "its dataset is still being imported")
