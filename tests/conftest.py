@@ -12,8 +12,13 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import abacusai
 import pytest
 import sqlalchemy as sa
+
+from modelyard.database import Database
+from modelyard.settings import Settings
+from tests.yard import Yard
 
 POSTGRESQL = "MODELYARD_TEST_POSTGRESQL"
 
@@ -69,6 +74,48 @@ def postgresql(_own_environment: str | None) -> Iterator[sa.URL]:
 def _own_environment() -> str | None:
     """Takes the tests' own variable out of the environment, where the product would refuse it as an unknown setting."""
     return os.environ.pop(POSTGRESQL, None)
+
+
+@pytest.fixture
+def settings(home: Path) -> Settings:
+    """Settings of an empty house, whose cache (environments, packages) is shared by all tests."""
+    return Settings.load({}, home=home, cache=shared_cache(), port=0, poll_s=0.1)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A migrated, empty database of each kind."""
+    opened = Database(database_url)
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def yard(settings: Settings) -> Iterator[Yard]:
+    """A whole house in this process: a gateway on a free port and an agent."""
+    with Yard(settings) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def shared_yard() -> Iterator[Yard]:
+    """One house for all tests of a module, for tests that only look or use names of their own."""
+    folder = Path(tempfile.mkdtemp(prefix="yard-", dir="/tmp"))
+    with Yard(Settings.load({}, home=folder, cache=shared_cache(), port=0, poll_s=0.1)) as opened:
+        yield opened
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def client(yard: Yard) -> abacusai.ApiClient:
+    """The official client, logged in to `yard`."""
+    return yard.client()
+
+
+def shared_cache() -> Path:
+    """Where environments built by tests are kept between runs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelyard-tests"
 
 
 def _execute(url: sa.URL, statement: str) -> None:

@@ -4,7 +4,7 @@ When that transaction commits, the agents of this machine are woken at once thro
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from sqlalchemy import select, update
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.clock import utc_now
 from modelyard.database import JsonValue, after_commit
-from modelyard.execution.records import ENDED, Run, RunState
+from modelyard.execution.records import ENDED, AgentRecord, Run, RunState
 from modelyard.execution.wake import wake_agents
 from modelyard.ids import OrganizationId, ProjectId, RunId, new_id
 
@@ -98,3 +98,9 @@ def find_run(session: Session, target: str, kind: str) -> Run | None:
 def _wake_after_commit(session: Session) -> None:
     url = str(session.get_bind().engine.url)
     after_commit(session, "wake agents", lambda: wake_agents(url))
+
+
+def has_living_agent(session: Session, now: datetime, within_s: float = 10.0) -> bool:
+    """Whether any agent has shown itself lately; for health checks and for telling why a run waits."""
+    since = now - timedelta(seconds=within_s)
+    return session.scalar(select(AgentRecord.agent_id).where(AgentRecord.seen_at > since).limit(1)) is not None

@@ -24,7 +24,8 @@ class Bell:
 
     def __init__(self, database_url: str, agent_id: AgentId) -> None:
         place = folder(database_url)
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        place.parent.mkdir(exist_ok=True, mode=0o700)
+        place.mkdir(exist_ok=True, mode=0o700)
         status = place.parent.stat()
         if status.st_uid != os.getuid() or status.st_mode & 0o077:
             raise PermissionError(f"{place.parent} must belong to this user alone")

@@ -25,6 +25,148 @@ def upgrade() -> None:
     sa.Column('seen_at', modelyard.database.records.Utc(), nullable=False),
     sa.PrimaryKeyConstraint('agent_id', name=op.f('pk_agents'))
     )
+    op.create_table('deployment_tokens',
+    sa.Column('deployment_token', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('project_id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=True),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.PrimaryKeyConstraint('deployment_token', name=op.f('pk_deployment_tokens'))
+    )
+    with op.batch_alter_table('deployment_tokens', schema=None) as batch_op:
+        batch_op.create_index('ix_deployment_tokens_project', ['project_id'], unique=False)
+
+    op.create_table('deployments',
+    sa.Column('deployment_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('project_id', sa.String(), nullable=False),
+    sa.Column('model_id', sa.String(), nullable=False),
+    sa.Column('model_version', sa.String(), nullable=False),
+    sa.Column('pending_model_version', sa.String(), nullable=True),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('description', sa.Text(), nullable=True),
+    sa.Column('status', sa.Text(), nullable=False),
+    sa.Column('error', sa.Text(), nullable=True),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('deployed_at', modelyard.database.records.Utc(), nullable=True),
+    sa.Column('calls_per_second', sa.BigInteger(), nullable=True),
+    sa.Column('auto_deploy', sa.Boolean(), nullable=False),
+    sa.Column('skip_metrics_check', sa.Boolean(), nullable=False),
+    sa.Column('algorithm', sa.String(), nullable=True),
+    sa.Column('model_deployment_config', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('default_prediction_arguments', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('arguments_override', sa.Boolean(), nullable=False),
+    sa.Column('batch_streaming_updates', sa.Boolean(), nullable=False),
+    sa.Column('serve_run_id', sa.String(), nullable=True),
+    sa.Column('pending_run_id', sa.String(), nullable=True),
+    sa.PrimaryKeyConstraint('deployment_id', name=op.f('pk_deployments'))
+    )
+    with op.batch_alter_table('deployments', schema=None) as batch_op:
+        batch_op.create_index('ix_deployments_model', ['model_id'], unique=False)
+        batch_op.create_index('ix_deployments_project', ['project_id'], unique=False)
+
+    op.create_table('feature_group_operations',
+    sa.Column('feature_group_operation_run_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('query', sa.Text(), nullable=False),
+    sa.Column('definition', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('use_latest_version', sa.Boolean(), nullable=False),
+    sa.Column('parents', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('status', sa.Text(), nullable=False),
+    sa.Column('error', sa.Text(), nullable=True),
+    sa.Column('table', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('run_id', sa.String(), nullable=True),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('completed_at', modelyard.database.records.Utc(), nullable=True),
+    sa.PrimaryKeyConstraint('feature_group_operation_run_id', name=op.f('pk_feature_group_operations'))
+    )
+    with op.batch_alter_table('feature_group_operations', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_feature_group_operations_run_id'), ['run_id'], unique=False)
+
+    op.create_table('feature_groups',
+    sa.Column('feature_group_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('table_name', sa.String(), nullable=False),
+    sa.Column('source_type', sa.Text(), nullable=False),
+    sa.Column('description', sa.Text(), nullable=True),
+    sa.Column('dataset_id', sa.String(), nullable=True),
+    sa.Column('definition', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('definition_digest', sa.String(), nullable=False),
+    sa.Column('check_report', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('cpu_size', sa.String(), nullable=True),
+    sa.Column('memory_gib', sa.BigInteger(), nullable=True),
+    sa.Column('use_gpu', sa.Boolean(), nullable=False),
+    sa.Column('use_original_csv_names', sa.Boolean(), nullable=False),
+    sa.Column('python_function_name', sa.String(), nullable=True),
+    sa.Column('python_function_bindings', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('version_limit', sa.BigInteger(), nullable=False),
+    sa.Column('last_version_number', sa.BigInteger(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('updated_at', modelyard.database.records.Utc(), nullable=False),
+    sa.PrimaryKeyConstraint('feature_group_id', name=op.f('pk_feature_groups')),
+    sa.UniqueConstraint('organization_id', 'table_name', name=op.f('uq_feature_groups_organization_id_table_name'))
+    )
+    with op.batch_alter_table('feature_groups', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_feature_groups_dataset_id'), ['dataset_id'], unique=False)
+
+    op.create_table('model_texts',
+    sa.Column('digest', sa.String(), nullable=False),
+    sa.Column('content', sa.LargeBinary(), nullable=False),
+    sa.PrimaryKeyConstraint('digest', name=op.f('pk_model_texts'))
+    )
+    op.create_table('models',
+    sa.Column('model_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('project_id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('is_python_model', sa.Boolean(), nullable=False),
+    sa.Column('prediction_config', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('head', sa.BigInteger(), nullable=False),
+    sa.Column('latest_version', sa.String(), nullable=True),
+    sa.Column('trained_version', sa.String(), nullable=True),
+    sa.Column('versions', sa.BigInteger(), nullable=False),
+    sa.Column('notebook_id', sa.String(), nullable=True),
+    sa.Column('created_by', sa.String(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.PrimaryKeyConstraint('model_id', name=op.f('pk_models'))
+    )
+    with op.batch_alter_table('models', schema=None) as batch_op:
+        batch_op.create_index('ix_models_listed', ['project_id', 'created_at', 'model_id'], unique=False)
+
+    op.create_table('organizations',
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.PrimaryKeyConstraint('organization_id', name=op.f('pk_organizations'))
+    )
+    op.create_table('project_occupants',
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('occupant_id', sa.String(), nullable=False),
+    sa.Column('project_id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.PrimaryKeyConstraint('kind', 'occupant_id', name=op.f('pk_project_occupants'))
+    )
+    with op.batch_alter_table('project_occupants', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_project_occupants_project_id'), ['project_id'], unique=False)
+
+    op.create_table('projects',
+    sa.Column('project_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('use_case', sa.String(), nullable=False),
+    sa.Column('problem_type', sa.String(), nullable=False),
+    sa.Column('tags', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.PrimaryKeyConstraint('project_id', name=op.f('pk_projects'))
+    )
+    with op.batch_alter_table('projects', schema=None) as batch_op:
+        batch_op.create_index('ix_projects_listed', ['organization_id', 'created_at', 'project_id'], unique=False)
+
+    op.create_table('routing_revision',
+    sa.Column('one', sa.BigInteger(), nullable=False),
+    sa.Column('revision', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('one', name=op.f('pk_routing_revision'))
+    )
     op.create_table('runs',
     sa.Column('run_id', sa.String(), nullable=False),
     sa.Column('kind', sa.String(), nullable=False),
@@ -54,6 +196,116 @@ def upgrade() -> None:
         batch_op.create_index('ix_runs_claimable', ['state', 'not_before'], unique=False)
         batch_op.create_index('ix_runs_target', ['target'], unique=False)
 
+    op.create_table('table_encodings',
+    sa.Column('table_digest', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('table', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('status', sa.Text(), nullable=False),
+    sa.Column('error', sa.Text(), nullable=True),
+    sa.Column('digests', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('run_id', sa.String(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('completed_at', modelyard.database.records.Utc(), nullable=True),
+    sa.PrimaryKeyConstraint('table_digest', 'organization_id', name=op.f('pk_table_encodings'))
+    )
+    op.create_table('feature_group_inputs',
+    sa.Column('feature_group_id', sa.String(), nullable=False),
+    sa.Column('parent_id', sa.String(), nullable=False),
+    sa.ForeignKeyConstraint(['feature_group_id'], ['feature_groups.feature_group_id'], name=op.f('fk_feature_group_inputs_feature_group_id_feature_groups'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['parent_id'], ['feature_groups.feature_group_id'], name=op.f('fk_feature_group_inputs_parent_id_feature_groups')),
+    sa.PrimaryKeyConstraint('feature_group_id', 'parent_id', name=op.f('pk_feature_group_inputs'))
+    )
+    with op.batch_alter_table('feature_group_inputs', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_feature_group_inputs_parent_id'), ['parent_id'], unique=False)
+
+    op.create_table('feature_group_users',
+    sa.Column('feature_group_id', sa.String(), nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('user_id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.ForeignKeyConstraint(['feature_group_id'], ['feature_groups.feature_group_id'], name=op.f('fk_feature_group_users_feature_group_id_feature_groups'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('feature_group_id', 'kind', 'user_id', name=op.f('pk_feature_group_users'))
+    )
+    with op.batch_alter_table('feature_group_users', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_feature_group_users_user_id'), ['user_id'], unique=False)
+
+    op.create_table('feature_group_versions',
+    sa.Column('feature_group_version', sa.String(), nullable=False),
+    sa.Column('feature_group_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('number', sa.BigInteger(), nullable=False),
+    sa.Column('status', sa.Text(), nullable=False),
+    sa.Column('error', sa.Text(), nullable=True),
+    sa.Column('exception', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('definition', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('definition_digest', sa.String(), nullable=False),
+    sa.Column('cpu_size', sa.String(), nullable=True),
+    sa.Column('memory_gib', sa.BigInteger(), nullable=True),
+    sa.Column('use_gpu', sa.Boolean(), nullable=False),
+    sa.Column('parents', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('dataset_version', sa.String(), nullable=True),
+    sa.Column('lock', sa.Text(), nullable=True),
+    sa.Column('table', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('run_id', sa.String(), nullable=True),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('started_at', modelyard.database.records.Utc(), nullable=True),
+    sa.Column('completed_at', modelyard.database.records.Utc(), nullable=True),
+    sa.ForeignKeyConstraint(['feature_group_id'], ['feature_groups.feature_group_id'], name=op.f('fk_feature_group_versions_feature_group_id_feature_groups'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('feature_group_version', name=op.f('pk_feature_group_versions')),
+    sa.UniqueConstraint('feature_group_id', 'number', name=op.f('uq_feature_group_versions_feature_group_id_number'))
+    )
+    with op.batch_alter_table('feature_group_versions', schema=None) as batch_op:
+        batch_op.create_index('ix_feature_group_versions_run', ['run_id'], unique=False)
+
+    op.create_table('model_revisions',
+    sa.Column('revision_id', sa.String(), nullable=False),
+    sa.Column('model_id', sa.String(), nullable=False),
+    sa.Column('number', sa.BigInteger(), nullable=False),
+    sa.Column('source_digest', sa.String(), nullable=False),
+    sa.Column('source_size', sa.BigInteger(), nullable=False),
+    sa.Column('train_function_name', sa.String(), nullable=False),
+    sa.Column('predict_function_name', sa.String(), nullable=True),
+    sa.Column('predict_many_function_name', sa.String(), nullable=True),
+    sa.Column('initialize_function_name', sa.String(), nullable=True),
+    sa.Column('training_input_tables', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('feature_group_ids', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('cpu_size', sa.String(), nullable=True),
+    sa.Column('memory_gib', sa.BigInteger(), nullable=True),
+    sa.Column('use_gpu', sa.Boolean(), nullable=False),
+    sa.Column('is_thread_safe', sa.Boolean(), nullable=True),
+    sa.Column('package_requirements', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('inferred_requirements', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('module_dependencies', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('publishing_msg', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('training_config', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('fingerprint', sa.String(), nullable=False),
+    sa.Column('notebook_id', sa.String(), nullable=True),
+    sa.Column('created_by', sa.String(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.ForeignKeyConstraint(['model_id'], ['models.model_id'], name=op.f('fk_model_revisions_model_id_models'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['source_digest'], ['model_texts.digest'], name=op.f('fk_model_revisions_source_digest_model_texts')),
+    sa.PrimaryKeyConstraint('revision_id', name=op.f('pk_model_revisions')),
+    sa.UniqueConstraint('model_id', 'number', name=op.f('uq_model_revisions_model_id_number'))
+    )
+    with op.batch_alter_table('model_revisions', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_model_revisions_source_digest'), ['source_digest'], unique=False)
+
+    op.create_table('replicas',
+    sa.Column('replica_id', sa.String(), nullable=False),
+    sa.Column('deployment_id', sa.String(), nullable=False),
+    sa.Column('model_version', sa.String(), nullable=False),
+    sa.Column('run_id', sa.String(), nullable=False),
+    sa.Column('state', sa.Text(), nullable=False),
+    sa.Column('machine', sa.String(), nullable=False),
+    sa.Column('socket', sa.String(), nullable=False),
+    sa.Column('is_thread_safe', sa.Boolean(), nullable=False),
+    sa.Column('started_at', modelyard.database.records.Utc(), nullable=False),
+    sa.ForeignKeyConstraint(['deployment_id'], ['deployments.deployment_id'], name=op.f('fk_replicas_deployment_id_deployments'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('replica_id', name=op.f('pk_replicas'))
+    )
+    with op.batch_alter_table('replicas', schema=None) as batch_op:
+        batch_op.create_index('ix_replicas_deployment', ['deployment_id'], unique=False)
+
     op.create_table('run_logs',
     sa.Column('run_id', sa.String(), nullable=False),
     sa.Column('seq', sa.BigInteger(), nullable=False),
@@ -64,16 +316,170 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['run_id'], ['runs.run_id'], name=op.f('fk_run_logs_run_id_runs'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('run_id', 'seq', name=op.f('pk_run_logs'))
     )
+    op.create_table('users',
+    sa.Column('user_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('email', sa.String(), nullable=False),
+    sa.Column('role', sa.Text(), nullable=False),
+    sa.Column('status', sa.Text(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.ForeignKeyConstraint(['organization_id'], ['organizations.organization_id'], name=op.f('fk_users_organization_id_organizations')),
+    sa.PrimaryKeyConstraint('user_id', name=op.f('pk_users')),
+    sa.UniqueConstraint('email', name=op.f('uq_users_email'))
+    )
+    op.create_table('api_keys',
+    sa.Column('api_key_id', sa.String(), nullable=False),
+    sa.Column('user_id', sa.String(), nullable=False),
+    sa.Column('digest', sa.String(), nullable=False),
+    sa.Column('suffix', sa.String(), nullable=False),
+    sa.Column('tag', sa.String(), nullable=False),
+    sa.Column('type', sa.String(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('revoked_at', modelyard.database.records.Utc(), nullable=True),
+    sa.ForeignKeyConstraint(['user_id'], ['users.user_id'], name=op.f('fk_api_keys_user_id_users')),
+    sa.PrimaryKeyConstraint('api_key_id', name=op.f('pk_api_keys')),
+    sa.UniqueConstraint('digest', name=op.f('uq_api_keys_digest'))
+    )
+    with op.batch_alter_table('api_keys', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_api_keys_user_id'), ['user_id'], unique=False)
+
+    op.create_table('model_versions',
+    sa.Column('model_version', sa.String(), nullable=False),
+    sa.Column('model_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('project_id', sa.String(), nullable=False),
+    sa.Column('number', sa.BigInteger(), nullable=False),
+    sa.Column('revision_id', sa.String(), nullable=False),
+    sa.Column('run_id', sa.String(), nullable=False),
+    sa.Column('status', sa.Text(), nullable=False),
+    sa.Column('error', sa.Text(), nullable=True),
+    sa.Column('exception', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('training_input_tables', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('feature_group_ids', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('cpu_size', sa.String(), nullable=True),
+    sa.Column('memory_gib', sa.BigInteger(), nullable=True),
+    sa.Column('use_gpu', sa.Boolean(), nullable=False),
+    sa.Column('training_config', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('fingerprint', sa.String(), nullable=False),
+    sa.Column('feature_group_versions', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('lock_digest', sa.String(), nullable=True),
+    sa.Column('environment_id', sa.String(), nullable=True),
+    sa.Column('runtime', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('artifact_digest', sa.String(), nullable=True),
+    sa.Column('artifact_size', sa.BigInteger(), nullable=True),
+    sa.Column('files_digest', sa.String(), nullable=True),
+    sa.Column('files_size', sa.BigInteger(), nullable=True),
+    sa.Column('metrics', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('metric_steps', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('usage', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('pending_deployment_ids', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('failed_deployment_ids', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('created_by', sa.String(), nullable=True),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('training_started_at', modelyard.database.records.Utc(), nullable=True),
+    sa.Column('training_completed_at', modelyard.database.records.Utc(), nullable=True),
+    sa.ForeignKeyConstraint(['lock_digest'], ['model_texts.digest'], name=op.f('fk_model_versions_lock_digest_model_texts')),
+    sa.ForeignKeyConstraint(['model_id'], ['models.model_id'], name=op.f('fk_model_versions_model_id_models'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['revision_id'], ['model_revisions.revision_id'], name=op.f('fk_model_versions_revision_id_model_revisions')),
+    sa.PrimaryKeyConstraint('model_version', name=op.f('pk_model_versions'))
+    )
+    with op.batch_alter_table('model_versions', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_model_versions_artifact_digest'), ['artifact_digest'], unique=False)
+        batch_op.create_index(batch_op.f('ix_model_versions_files_digest'), ['files_digest'], unique=False)
+        batch_op.create_index('ix_model_versions_listed', ['model_id', 'number'], unique=False)
+        batch_op.create_index(batch_op.f('ix_model_versions_lock_digest'), ['lock_digest'], unique=False)
+
+    op.create_table('model_version_users',
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('user_id', sa.String(), nullable=False),
+    sa.Column('model_version', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.ForeignKeyConstraint(['model_version'], ['model_versions.model_version'], name=op.f('fk_model_version_users_model_version_model_versions')),
+    sa.PrimaryKeyConstraint('kind', 'user_id', 'model_version', name=op.f('pk_model_version_users'))
+    )
+    with op.batch_alter_table('model_version_users', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_model_version_users_model_version'), ['model_version'], unique=False)
+
     # ### end Alembic commands ###
 
 
 def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
+    with op.batch_alter_table('model_version_users', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_model_version_users_model_version'))
+
+    op.drop_table('model_version_users')
+    with op.batch_alter_table('model_versions', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_model_versions_lock_digest'))
+        batch_op.drop_index('ix_model_versions_listed')
+        batch_op.drop_index(batch_op.f('ix_model_versions_files_digest'))
+        batch_op.drop_index(batch_op.f('ix_model_versions_artifact_digest'))
+
+    op.drop_table('model_versions')
+    with op.batch_alter_table('api_keys', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_api_keys_user_id'))
+
+    op.drop_table('api_keys')
+    op.drop_table('users')
     op.drop_table('run_logs')
+    with op.batch_alter_table('replicas', schema=None) as batch_op:
+        batch_op.drop_index('ix_replicas_deployment')
+
+    op.drop_table('replicas')
+    with op.batch_alter_table('model_revisions', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_model_revisions_source_digest'))
+
+    op.drop_table('model_revisions')
+    with op.batch_alter_table('feature_group_versions', schema=None) as batch_op:
+        batch_op.drop_index('ix_feature_group_versions_run')
+
+    op.drop_table('feature_group_versions')
+    with op.batch_alter_table('feature_group_users', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_feature_group_users_user_id'))
+
+    op.drop_table('feature_group_users')
+    with op.batch_alter_table('feature_group_inputs', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_feature_group_inputs_parent_id'))
+
+    op.drop_table('feature_group_inputs')
+    op.drop_table('table_encodings')
     with op.batch_alter_table('runs', schema=None) as batch_op:
         batch_op.drop_index('ix_runs_target')
         batch_op.drop_index('ix_runs_claimable')
 
     op.drop_table('runs')
+    op.drop_table('routing_revision')
+    with op.batch_alter_table('projects', schema=None) as batch_op:
+        batch_op.drop_index('ix_projects_listed')
+
+    op.drop_table('projects')
+    with op.batch_alter_table('project_occupants', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_project_occupants_project_id'))
+
+    op.drop_table('project_occupants')
+    op.drop_table('organizations')
+    with op.batch_alter_table('models', schema=None) as batch_op:
+        batch_op.drop_index('ix_models_listed')
+
+    op.drop_table('models')
+    op.drop_table('model_texts')
+    with op.batch_alter_table('feature_groups', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_feature_groups_dataset_id'))
+
+    op.drop_table('feature_groups')
+    with op.batch_alter_table('feature_group_operations', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_feature_group_operations_run_id'))
+
+    op.drop_table('feature_group_operations')
+    with op.batch_alter_table('deployments', schema=None) as batch_op:
+        batch_op.drop_index('ix_deployments_project')
+        batch_op.drop_index('ix_deployments_model')
+
+    op.drop_table('deployments')
+    with op.batch_alter_table('deployment_tokens', schema=None) as batch_op:
+        batch_op.drop_index('ix_deployment_tokens_project')
+
+    op.drop_table('deployment_tokens')
     op.drop_table('agents')
     # ### end Alembic commands ###

@@ -1,0 +1,51 @@
+"""The ASGI application: the fast lane for predictions first, then the routes of the door.
+
+Routes: `/api/v0/{action}`, `/api/{action}` (what the client calls the proxy), `/openapi.json`, `/healthz`.
+"""
+
+from collections.abc import Callable, Mapping
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from modelyard.actions import Action
+from modelyard.api.door import Door
+from modelyard.api.envelope import failure
+from modelyard.api.openapi import document
+from modelyard.errors import Generic404Error
+from modelyard.ids import new_id
+
+VERBS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+#: Gives what is not well, empty when all is.
+HealthCheck = Callable[[], list[str]]
+
+
+def build_application(door: Door, actions: Mapping[str, Action], health: HealthCheck) -> ASGIApp:
+    """The application without the fast lane, which `app.py` puts in front of it."""
+
+    async def by_proxy(request: Request) -> Response:
+        request.scope["via_proxy"] = True
+        return await door.answer(request)
+
+    def healthz(_: Request) -> Response:
+        problems = health()
+        return JSONResponse({"ok": not problems, "problems": problems}, 503 if problems else 200)
+
+    def openapi(_: Request) -> Response:
+        return JSONResponse(document(actions))
+
+    def nowhere(_: Request, __: Exception) -> Response:
+        return failure(Generic404Error("There is nothing here: actions are called under /api/v0/"), new_id())
+
+    return Starlette(
+        routes=[
+            Route("/api/v0/{action}", door.answer, methods=VERBS),
+            Route("/api/{action}", by_proxy, methods=VERBS),
+            Route("/healthz", healthz, methods=["GET"]),
+            Route("/openapi.json", openapi, methods=["GET"]),
+        ],
+        exception_handlers={404: nowhere},
+    )

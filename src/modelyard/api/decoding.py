@@ -1,0 +1,106 @@
+"""Merges query, JSON body and form of a request into one mapping of wire values.
+
+The official client splits a call's parameters between query and body, repeats a key for each item of a list outside
+GET, and posts files as multipart forms. Where a name comes twice, the body wins. Text from query and form is marked
+as `Text`, since there everything is text, lists and objects are JSON text, and so on (see `modelyard.actions`).
+"""
+
+import tempfile
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from modelyard.actions import Text, UploadedFile, Wire
+from modelyard.api.guard import check_length, limited
+from modelyard.errors import InvalidRequest
+from modelyard.settings import Settings
+
+FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+#: Fields of a form beside its files.
+MAX_FIELDS = 100
+CHUNK = 1024**2
+
+
+@asynccontextmanager
+async def wire_values(request: Request, settings: Settings) -> AsyncIterator[dict[str, Wire]]:
+    """The request's parameters by wire name. Uploaded files are on disk until the block ends."""
+    values: dict[str, Wire] = _texts(request.query_params.multi_items())
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in FORMS:
+        async with _form(request, settings, kind) as fields:
+            yield values | fields
+    else:
+        yield values | await _json(request, settings)
+
+
+def _texts(items: Iterable[tuple[str, str]]) -> dict[str, Wire]:
+    values: dict[str, Wire] = {}
+    for name, text in items:
+        if name not in values:
+            values[name] = Text(text)
+        elif isinstance(values[name], list):
+            values[name].append(text)
+        else:
+            values[name] = [str(values[name]), text]
+    return values
+
+
+async def _json(request: Request, settings: Settings) -> dict[str, Wire]:
+    check_length(request, settings.body_limit)
+    body = b"".join([chunk async for chunk in limited(request, settings.body_limit)])
+    if not body.strip():
+        return {}
+    try:
+        decoded = msgspec.json.decode(body)
+    except RecursionError:
+        raise InvalidRequest("The body's JSON is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}") from None
+    if not isinstance(decoded, dict):
+        raise InvalidRequest(f"The body must be a JSON object, not {type(decoded).__name__}")
+    return decoded
+
+
+@asynccontextmanager
+async def _form(request: Request, settings: Settings, kind: str) -> AsyncIterator[dict[str, Wire]]:
+    limit = settings.part_limit + CHUNK if kind == FORMS[0] else settings.body_limit
+    check_length(request, limit)
+    parser: MultiPartParser | FormParser
+    try:
+        if kind == FORMS[0]:
+            parser = MultiPartParser(request.headers, limited(request, limit), max_files=16, max_fields=MAX_FIELDS)
+        else:
+            parser = FormParser(request.headers, limited(request, limit))
+        form = await parser.parse()
+    except (MultiPartException, KeyError) as error:
+        raise InvalidRequest(f"The form can't be read: {error}") from None
+    except ClientDisconnect:
+        raise InvalidRequest("The connection was closed before the form had arrived") from None
+    with tempfile.TemporaryDirectory(dir=_spool(settings), prefix="form-") as folder:
+        values = _texts((name, value) for name, value in form.multi_items() if isinstance(value, str))
+        for number, (name, value) in enumerate(form.multi_items()):
+            if isinstance(value, UploadFile):
+                values[name] = await run_in_threadpool(_keep, value, Path(folder) / str(number))
+        await form.close()
+        yield values
+
+
+def _spool(settings: Settings) -> Path:
+    folder = settings.home / "incoming"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def _keep(upload: UploadFile, path: Path) -> UploadedFile:
+    size = 0
+    with path.open("xb") as out:
+        while chunk := upload.file.read(CHUNK):
+            out.write(chunk)
+            size += len(chunk)
+    return UploadedFile(path, size)

@@ -1,0 +1,212 @@
+"""From an HTTP request to an action and back.
+
+A call is authenticated, its parameters decoded to the action's typed arguments, a transaction opened, the action
+called, its result encoded while the transaction is open, and the transaction committed: all in one thread of the pool.
+An action that has to wait for a run returns `After`: the door commits, waits here without a thread, and calls it again.
+The one place where errors become answers: `ApiError` as it is, anything else as an InternalServerError and a log entry.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from modelyard.accounts.keys import Holder, digest_of, find_holder
+from modelyard.accounts.policy import may_call
+from modelyard.actions import Action, Auth, Call, FileBytes, RawBytes, Wire
+from modelyard.api.decoding import wire_values
+from modelyard.api.envelope import encode_result, failure, success
+from modelyard.api.guard import HostGuard
+from modelyard.clock import Clock, utc_now
+from modelyard.container import Container
+from modelyard.database import Database
+from modelyard.errors import (
+    ApiError,
+    ConflictError,
+    Generic404Error,
+    GenericPermissionDeniedError,
+    InternalServerError,
+    MethodNotAllowed,
+    NotReadyError,
+    PermissionDeniedError,
+)
+from modelyard.execution import After
+from modelyard.execution.queue import states
+from modelyard.execution.records import ENDED
+from modelyard.ids import new_id
+from modelyard.settings import Settings
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+#: Seconds that a checked key is trusted without looking again: so long a revoked key may still work.
+KEY_TRUST_S = 1.0
+#: Threads that actions run in.
+THREADS = 16
+FILE_CHUNK = 1024**2
+
+
+class Door:
+    """Calls the actions of one house for HTTP requests."""
+
+    def __init__(
+        self,
+        actions: Mapping[str, Action],
+        database: Database,
+        parts: Container,
+        settings: Settings,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._actions, self._database, self._parts, self._settings = actions, database, parts, settings
+        self._clock = clock
+        self._guard = HostGuard(settings)
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="action")
+        self._holders: dict[str, tuple[float, Holder | None]] = {}
+
+    async def answer(self, request: Request) -> Response:
+        """The answer to a request for `/api/v0/{action}` or `/api/{action}`."""
+        request_id, start = new_id() + new_id(), time.perf_counter()
+        name = request.path_params["action"]
+        try:
+            response = await self._answer(request, name, request_id)
+        except ApiError as error:
+            response = failure(error, request_id)
+        except IntegrityError as error:
+            log.warning("request %s: %s: two calls met: %s", request_id, name, error.orig)
+            response = failure(ConflictError("Another call changed the same thing; try again"), request_id)
+        except Exception:  # the API's door: the caller gets a clean answer, the log the details
+            log.exception("request %s: %s failed", request_id, name)
+            response = failure(InternalServerError(), request_id)
+        took_ms = (time.perf_counter() - start) * 1000
+        log.info("request %s: %s %s %d %.1f ms", request_id, request.method, name, response.status_code, took_ms)
+        return response
+
+    async def _answer(self, request: Request, name: str, request_id: str) -> Response:
+        self._guard.check_host(request)
+        action = self._find(request, name)
+        if action.writes:
+            self._guard.check_origin(request)
+        holder = await self._authenticate(request, action)
+        async with wire_values(request, self._settings) as values:
+            arguments = action.decode(values)
+            call = self._call(request, holder, request_id)
+            result = await self._perform(action, arguments, call)
+        return _response(result, request_id)
+
+    def _find(self, request: Request, name: str) -> Action:
+        action = self._actions.get(name)
+        if action is None or (request.scope.get("via_proxy") and not action.proxy):
+            raise Generic404Error(f"There is no action {name[:100]!r}")
+        if request.method not in action.verbs:
+            raise MethodNotAllowed(f"{name} is called by {' or '.join(action.verbs)}, not by {request.method}")
+        return action
+
+    async def _authenticate(self, request: Request, action: Action) -> Holder | None:
+        key = request.headers.get("apikey")
+        if key is None:
+            if action.auth in (Auth.OPEN, Auth.DEPLOYMENT_TOKEN):
+                return None
+            raise GenericPermissionDeniedError("No API key was given: send it in the header apiKey")
+        holder = await self._holder(key)
+        if holder is None:
+            raise GenericPermissionDeniedError("Invalid API Key")
+        if not may_call(holder.role, action):
+            raise PermissionDeniedError(f"A user with the role {holder.role} may not call {action.name}")
+        return holder
+
+    async def _holder(self, key: str) -> Holder | None:
+        digest, now = digest_of(key), time.monotonic()
+        known = self._holders.get(digest)
+        if known is not None and known[0] > now:
+            return known[1]
+        if len(self._holders) > 10_000:
+            self._holders.clear()
+        holder = await self._in_thread(lambda: self._look_up(key))
+        self._holders[digest] = (now + KEY_TRUST_S, holder)
+        return holder
+
+    def _look_up(self, key: str) -> Holder | None:
+        with self._database.read() as session:
+            return find_holder(session, key)
+
+    def _call(self, request: Request, holder: Holder | None, request_id: str) -> Callable[[Session], Call]:
+        base_url = self._settings.public_url.rstrip("/") or f"{request.url.scheme}://{request.headers['host']}"
+        notebook_id = request.headers.get("notebookid")
+        who = holder.principal if holder else None
+
+        def with_session(session: Session) -> Call:
+            return Call(
+                session, self._parts, self._settings, self._clock, request_id, notebook_id, base_url.rstrip("/"), who
+            )
+
+        return with_session
+
+    async def _perform(
+        self, action: Action, arguments: Mapping[str, Wire], call: Callable[[Session], Call]
+    ) -> bytes | FileBytes | RawBytes:
+        deadline = None
+        while True:
+            result = await self._in_thread(lambda: self._in_transaction(action, arguments, call))
+            if not isinstance(result, After):
+                return result
+            deadline = deadline or time.monotonic() + result.timeout_s
+            await self._wait(result, deadline)
+
+    def _in_transaction(
+        self, action: Action, arguments: Mapping[str, Wire], call: Callable[[Session], Call]
+    ) -> bytes | FileBytes | RawBytes | After:
+        transaction: AbstractContextManager[Session]
+        transaction = self._database.write() if action.writes else self._database.read()
+        with transaction as session:
+            result = action.function(call(session), **arguments)
+            if isinstance(result, FileBytes | RawBytes | After):
+                return result
+            return encode_result(result)
+
+    async def _wait(self, after: After, deadline: float) -> None:
+        pause = 0.01
+        while not await self._in_thread(lambda: self._have_ended(after)):
+            if time.monotonic() > deadline:
+                raise NotReadyError("The work that this needs is still going on; ask again later")
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.25)
+
+    def _have_ended(self, after: After) -> bool:
+        with self._database.read() as session:
+            return all(state in ENDED for state in states(session, after.run_ids).values())
+
+    async def _in_thread(self, function: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function)
+
+
+def _response(result: bytes | FileBytes | RawBytes, request_id: str) -> Response:
+    headers = {"x-request-id": request_id}
+    if isinstance(result, bytes):
+        return success(result, request_id)
+    if isinstance(result, RawBytes):
+        return StreamingResponse(result.chunks, media_type="application/octet-stream", headers=headers)
+    size = result.path.stat().st_size
+    length = max(min(result.length, size - result.offset), 0)
+    headers["content-length"] = str(length)
+    chunks = _file_chunks(result._replace(length=length))
+    return StreamingResponse(chunks, media_type="application/octet-stream", headers=headers)
+
+
+async def _file_chunks(piece: FileBytes) -> AsyncIterator[bytes]:
+    if piece.length == 0:
+        return
+    left = piece.length
+    with piece.path.open("rb") as source:
+        source.seek(piece.offset)
+        while left > 0:
+            chunk = await asyncio.to_thread(source.read, min(FILE_CHUNK, left))
+            left -= len(chunk)
+            yield chunk
