@@ -139,6 +139,7 @@ class Tag:
     writes: bool
     proxy: bool
     verbs: tuple[str, ...]
+    own_transaction: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,8 @@ class Action:
     writes: bool
     #: True: also found under the proxy base, `/api/{name}`.
     proxy: bool
+    #: True: it works long before it writes, so it gets a reading session and opens its writing ones itself.
+    own_transaction: bool
     #: The first word of the module path below `modelyard`: the slice.
     slice: str
     function: Callable[..., object]
@@ -194,12 +197,14 @@ def action(
     writes: bool | None = None,
     proxy: bool = False,
     also: tuple[str, ...] = (),
+    own_transaction: bool = False,
 ) -> Callable[[Function], Function]:
     """Tags a function as an action. `name`: unless camelCase of the function's; `writes`: unless verb != GET."""
 
     def tag(function: Function) -> Function:
         wire_name = name or camel(function.__name__)
-        found = Tag(verb, wire_name, auth, errors, verb != "GET" if writes is None else writes, proxy, (verb, *also))
+        changes = verb != "GET" if writes is None else writes
+        found = Tag(verb, wire_name, auth, errors, changes, proxy, (verb, *also), own_transaction)
         function.__action__ = found  # type: ignore[attr-defined]
         return function
 
@@ -241,6 +246,7 @@ def _build(function: Callable[..., object], tag: Tag) -> Action:
         errors=tag.errors,
         writes=tag.writes,
         proxy=tag.proxy,
+        own_transaction=tag.own_transaction,
         slice=function.__module__.split(".")[1],
         function=function,
         parameters=parameters,

@@ -86,6 +86,7 @@ def agent(house: House) -> Agent:
 def gateway_parts(house: House) -> Container:
     """What actions may ask for."""
     parts = Container()
+    parts.add(house.database)
     parts.add(BlobStore(house.settings.home / "blobs"))
     parts.add(Checker(house.settings))
     _bind_events(parts)

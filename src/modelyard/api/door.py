@@ -164,7 +164,8 @@ class Door:
         self, action: Action, arguments: Mapping[str, Wire], call: Callable[[Session], Call]
     ) -> bytes | FileBytes | RawBytes | After:
         transaction: AbstractContextManager[Session]
-        transaction = self._database.write() if action.writes else self._database.read()
+        at_once = action.writes and not action.own_transaction
+        transaction = self._database.write() if at_once else self._database.read()
         with transaction as session:
             result = action.function(call(session), **arguments)
             if isinstance(result, FileBytes | RawBytes | After):
