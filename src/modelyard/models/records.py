@@ -1,0 +1,190 @@
+"""The tables of models, revisions and versions.
+
+Long texts (sources, locks) lie apart under their digest: most revisions change something else, so they share one, and
+no list ever reads a text that it doesn't show.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, LargeBinary, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from modelyard.database import JsonObject, Record
+from modelyard.ids import (
+    Digest,
+    ModelId,
+    ModelVersionId,
+    OrganizationId,
+    ProjectId,
+    RevisionId,
+    RunId,
+    UserId,
+)
+
+
+class VersionStatus(StrEnum):
+    """Where a training stands."""
+
+    #: Waits for an agent that has room for it.
+    PENDING = "PENDING"
+    #: An agent works on it: environment, tables, then `train`.
+    TRAINING = "TRAINING"
+    #: What `train` returned is kept and can be deployed.
+    COMPLETE = "COMPLETE"
+    #: There is no result; `error` says why.
+    FAILED = "FAILED"
+
+
+#: Which statuses may follow which. TRAINING follows itself when an agent was lost and another begins again.
+TRANSITIONS: dict[VersionStatus, frozenset[VersionStatus]] = {
+    VersionStatus.PENDING: frozenset({VersionStatus.TRAINING, VersionStatus.FAILED}),
+    VersionStatus.TRAINING: frozenset({VersionStatus.TRAINING, VersionStatus.COMPLETE, VersionStatus.FAILED}),
+    VersionStatus.COMPLETE: frozenset(),
+    VersionStatus.FAILED: frozenset(),
+}
+
+ENDED = frozenset(status for status, following in TRANSITIONS.items() if not following)
+
+
+class Model(Record):
+    """A model: its name, its place, and which revision and versions are its newest."""
+
+    __tablename__ = "models"
+    __table_args__ = (Index("ix_models_listed", "project_id", "created_at", "model_id"),)
+
+    model_id: Mapped[ModelId] = mapped_column(primary_key=True)
+    organization_id: Mapped[OrganizationId]
+    project_id: Mapped[ProjectId]
+    name: Mapped[str]
+    #: False for models that are not made of Python source; none of those can be made yet.
+    is_python_model: Mapped[bool] = mapped_column(default=True)
+    prediction_config: Mapped[JsonObject]
+    #: Number of the newest revision, from 1; grows by one with each, which is how two updates at once find their order.
+    head: Mapped[int]
+    #: Newest version, whatever its status.
+    latest_version: Mapped[ModelVersionId | None]
+    #: Newest COMPLETE version.
+    trained_version: Mapped[ModelVersionId | None]
+    #: Number that the newest version got; a deleted version's number isn't given again.
+    versions: Mapped[int] = mapped_column(default=0)
+    notebook_id: Mapped[str | None]
+    created_by: Mapped[UserId]
+    created_at: Mapped[datetime]
+
+
+class ModelText(Record):
+    """A source code or a lock, under the sha256 of its UTF-8 bytes."""
+
+    __tablename__ = "model_texts"
+
+    digest: Mapped[Digest] = mapped_column(primary_key=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class ModelRevision(Record):
+    """What a model was told to be, at one moment. Never changed."""
+
+    __tablename__ = "model_revisions"
+    __table_args__ = (UniqueConstraint("model_id", "number"),)
+
+    revision_id: Mapped[RevisionId] = mapped_column(primary_key=True)
+    model_id: Mapped[ModelId] = mapped_column(ForeignKey("models.model_id", ondelete="CASCADE"))
+    number: Mapped[int]
+    source_digest: Mapped[Digest] = mapped_column(ForeignKey("model_texts.digest"), index=True)
+    source_size: Mapped[int]
+    train_function_name: Mapped[str]
+    predict_function_name: Mapped[str | None]
+    predict_many_function_name: Mapped[str | None]
+    initialize_function_name: Mapped[str | None]
+    training_input_tables: Mapped[list[str]]
+    feature_group_ids: Mapped[list[str]]
+    cpu_size: Mapped[str | None]
+    memory_gib: Mapped[int | None]
+    use_gpu: Mapped[bool]
+    is_thread_safe: Mapped[bool | None]
+    #: Requirements as the user gave them, normalised.
+    package_requirements: Mapped[list[str]]
+    #: Requirements that the check of the source added.
+    inferred_requirements: Mapped[list[str]]
+    module_dependencies: Mapped[list[str]]
+    publishing_msg: Mapped[JsonObject]
+    #: As the user gave it; None: never given.
+    training_config: Mapped[JsonObject | None]
+    #: Equal for revisions that would train the same model and serve it the same way.
+    fingerprint: Mapped[Digest]
+    notebook_id: Mapped[str | None]
+    created_by: Mapped[UserId]
+    created_at: Mapped[datetime]
+
+
+class ModelVersion(Record):
+    """One training and its result."""
+
+    __tablename__ = "model_versions"
+    __table_args__ = (
+        ForeignKeyConstraint(["model_id"], ["models.model_id"], ondelete="CASCADE"),
+        Index("ix_model_versions_listed", "model_id", "number"),
+    )
+
+    model_version: Mapped[ModelVersionId] = mapped_column(primary_key=True)
+    model_id: Mapped[ModelId]
+    organization_id: Mapped[OrganizationId]
+    project_id: Mapped[ProjectId]
+    #: 1 for a model's first version.
+    number: Mapped[int]
+    revision_id: Mapped[RevisionId] = mapped_column(ForeignKey("model_revisions.revision_id"))
+    run_id: Mapped[RunId]
+    status: Mapped[VersionStatus] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(Text)
+    #: What the user's code raised: type, value, traceback.
+    exception: Mapped[JsonObject | None]
+
+    # What this training was asked to use: the revision's, unless the call to train said otherwise.
+    training_input_tables: Mapped[list[str]]
+    feature_group_ids: Mapped[list[str]]
+    cpu_size: Mapped[str | None]
+    memory_gib: Mapped[int | None]
+    use_gpu: Mapped[bool]
+    training_config: Mapped[JsonObject | None]
+    fingerprint: Mapped[Digest]
+
+    # What it did use, known from the moment it is found out.
+    #: Id of each table's version, in the order of `training_input_tables`; None until the tables are there.
+    feature_group_versions: Mapped[list[str] | None]
+    lock_digest: Mapped[Digest | None] = mapped_column(ForeignKey("model_texts.digest"), index=True)
+    environment_id: Mapped[Digest | None]
+    #: Python, platform, modelyard version, cores, memory, GPUs.
+    runtime: Mapped[JsonObject | None]
+
+    # What came out; all of it appears together with the status COMPLETE.
+    artifact_digest: Mapped[Digest | None] = mapped_column(index=True)
+    artifact_size: Mapped[int | None]
+    #: Tar of the files that `train` left in its working directory; None if it left none.
+    files_digest: Mapped[Digest | None] = mapped_column(index=True)
+    files_size: Mapped[int | None]
+    metrics: Mapped[JsonObject | None]
+    metric_steps: Mapped[list[dict[str, Any]] | None]
+    #: Peak memory in bytes and CPU seconds.
+    usage: Mapped[JsonObject | None]
+
+    pending_deployment_ids: Mapped[list[str]]
+    failed_deployment_ids: Mapped[list[str]]
+    created_by: Mapped[UserId | None]
+    created_at: Mapped[datetime]
+    training_started_at: Mapped[datetime | None]
+    training_completed_at: Mapped[datetime | None]
+
+
+class ModelVersionUser(Record):
+    """Something of a room above that stands on a version and would fall with it, under a name that a person knows."""
+
+    __tablename__ = "model_version_users"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(primary_key=True)
+    model_version: Mapped[ModelVersionId] = mapped_column(
+        ForeignKey("model_versions.model_version"), primary_key=True, index=True
+    )
+    name: Mapped[str]

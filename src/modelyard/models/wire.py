@@ -1,0 +1,169 @@
+"""The shapes of models that callers see: every key of the documented classes, null or empty only where that is so.
+
+Source: the page "updatePythonModel" (Model, ModelVersion, CodeSource, DatabaseConnector, ModelLocation), and the SDK's
+`model.py`, `model_version.py`, `function_logs.py`, `model_metrics.py` for names newer than the page.
+"""
+
+from typing import Any
+
+import msgspec
+
+Config = dict[str, Any]
+
+
+class CodeSourceShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Where the source code is, and what the check found."""
+
+    #: TEXT: the source itself is in `sourceCode`.
+    source_type: str
+    source_code: str | None
+    application_connector_id: str | None
+    application_connector_info: str | None
+    package_requirements: list[str]
+    status: str
+    error: str | None
+    #: Warnings of the check, and the requirements that it added.
+    publishing_msg: dict[str, Any]
+    module_dependencies: list[str]
+
+
+class DeployableAlgorithmShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The one algorithm of a Python model: its own."""
+
+    algorithm: str
+    name: str
+    trained_model_types: list[dict[str, str]]
+    #: True where there is no function for single predictions.
+    only_offline_deployable: bool
+
+
+class ModelLocationShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Where an imported model lies."""
+
+    location: str
+    artifact_names: dict[str, Any]
+
+
+class DatabaseConnectorShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A connection to a foreign database."""
+
+    database_connector_id: str
+    service: str
+    name: str
+    status: str
+    auth: dict[str, Any]
+    created_at: str
+    created_by: str | None
+    config_only: bool
+    base_connector: str | None
+
+
+class ModelVersionShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One training of a model."""
+
+    model_version: str
+    model_config_type: str
+    status: str
+    model_id: str
+    model_prediction_config: Config
+    training_started_at: str | None
+    training_completed_at: str | None
+    feature_group_versions: list[str]
+    custom_algorithms: list[str]
+    builtin_algorithms: list[str]
+    error: str | None
+    pending_deployment_ids: list[str]
+    failed_deployment_ids: list[str]
+    cpu_size: str | None
+    memory: int | None
+    automl_complete: bool
+    training_feature_group_ids: list[str]
+    training_document_retriever_versions: list[str]
+    document_retriever_mappings: dict[str, Any]
+    best_algorithm: dict[str, Any] | None
+    default_algorithm: dict[str, Any] | None
+    feature_analysis_status: str
+    data_cluster_info: dict[str, Any]
+    custom_algorithm_configs: dict[str, Any]
+    trained_model_types: list[dict[str, str]]
+    use_gpu: bool
+    partial_complete: bool
+    model_feature_group_schema_mappings: dict[str, str]
+    training_config_updated: bool
+    code_source: CodeSourceShape
+    model_config: Config
+    deployable_algorithms: list[DeployableAlgorithmShape]
+
+
+class ModelShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A model with its newest version."""
+
+    name: str
+    model_id: str
+    model_config_type: str
+    model_prediction_config: Config
+    created_at: str | None
+    project_id: str
+    shared: bool
+    shared_at: str | None
+    train_function_name: str
+    predict_function_name: str | None
+    predict_many_function_name: str | None
+    initialize_function_name: str | None
+    training_input_tables: list[str]
+    source_code: str | None
+    cpu_size: str | None
+    memory: int | None
+    training_feature_group_ids: list[str]
+    algorithm_model_configs: list[Config]
+    training_vector_store_versions: list[str]
+    document_retrievers: list[Config]
+    document_retriever_ids: list[str]
+    is_python_model: bool
+    default_algorithm: str | None
+    custom_algorithm_configs: dict[str, Any]
+    restricted_algorithms: dict[str, Any]
+    use_gpu: bool
+    is_thread_safe: bool | None
+    notebook_id: str | None
+    training_required: bool
+    latest_model_version: ModelVersionShape | None
+    location: ModelLocationShape | None
+    refresh_schedules: list[Any]
+    code_source: CodeSourceShape
+    database_connector: DatabaseConnectorShape | None
+    data_llm_feature_groups: list[Config]
+    model_config: Config
+
+
+class UserExceptionShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the user's code raised, cut to the user's own frames."""
+
+    type: str
+    value: str
+    traceback: str
+
+
+class FunctionLogsShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What one function of the user printed, and how long it took."""
+
+    function: str
+    stats: dict[str, Any]
+    stdout: str | None
+    stderr: str | None
+    algorithm: str
+    exception: UserExceptionShape | None
+
+
+class ModelMetricsShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The metrics that `train` wrote down."""
+
+    algo_metrics: dict[str, Any]
+    selected_algorithm: str
+    selected_algorithm_name: str
+    model_id: str
+    model_version: str
+    metric_names: dict[str, str]
+    target_column: str | None
+    train_val_test_split: dict[str, Any]
+    training_completed_at: str | None
