@@ -73,8 +73,9 @@ class Walls:
         shown += [(Path(inside), outside) for inside, outside in self.readonly.items()]
         shown.append((Path(GUEST_FOLDER), self.guest_folder))
         writable = [(Path(inside), outside) for inside, outside in self.writable.items()]
-        writable.append((Path("/work"), self.scratch))
-        arguments = [*self._system(), *_parents([inside for inside, _ in (*shown, *writable)])]
+        # First, so that it does not hide what lies below a /work of the host's: the platform itself, or its home.
+        arguments = [*self._system(), "--bind", str(self.scratch), "/work"]
+        arguments += _parents([inside for inside, _ in (*shown, *writable)])
         for inside, outside in shown:
             arguments += ["--ro-bind", str(outside), str(inside)]
         for inside, outside in writable:
