@@ -10,8 +10,7 @@ from threading import Event
 
 from modelyard.environments.lock import Lock
 from modelyard.environments.reasons import build_failure, clean, lacks_wheel
-from modelyard.environments.tool import Tool, Workspace, base_python
-from modelyard.sandbox.command import Completed
+from modelyard.environments.tool import Completed, Tool, Workspace, base_python
 
 Progress = Callable[[str], None]
 

@@ -24,8 +24,7 @@ from modelyard.environments.store import Store, build_name
 from modelyard.environments.tool import Tool, base_folders
 from modelyard.environments.workspaces import Workspaces
 from modelyard.ids import Digest
-from modelyard.sandbox import bubblewrap
-from modelyard.sandbox.limits import Interpreter
+from modelyard.sandbox import Interpreter, Sandbox
 from modelyard.settings import Settings
 
 Progress = Callable[[str], None]
@@ -67,14 +66,17 @@ class Environments:
     def __init__(
         self,
         settings: Settings,
-        sandbox: object = None,
+        sandbox: Sandbox,
         *,
         environ: Mapping[str, str] | None = None,
         clock: Clock = utc_now,
+        base: str | None = None,
     ) -> None:
         self._settings = settings
+        self._sandbox = sandbox
         self._environ = os.environ if environ is None else environ
         self._clock = clock
+        self._base = pins.base_text() if base is None else base
         self._store = Store(settings.home / "environments")
         self._tool: Tool | None = None
         self._prepared = threading.Lock()
@@ -130,7 +132,7 @@ class Environments:
 
     def _resolve(self, requirements: Sequence[str], say: Progress, cancelled: Event | None) -> Lock:
         wheels_only = self._settings.wheels_only
-        digest = resolving.resolution_digest(requirements, wheels_only=wheels_only)
+        digest = resolving.resolution_digest(requirements, self._base, wheels_only=wheels_only)
         kept = self._store.resolutions / f"{digest}.txt"
         if not kept.exists():
             with self._store.held(build_name(digest)):
@@ -138,8 +140,9 @@ class Environments:
                     say(f"resolving {len(requirements)} requirements" if requirements else "resolving base packages")
                     with Workspaces(self._store, self._get_tool(), digest) as workspaces:
                         found = resolving.resolve(
-                            self._get_tool(), workspaces.get, requirements, wheels_only=wheels_only, cancelled=cancelled
-                        )
+                            self._get_tool(), workspaces.get, requirements, self._base, wheels_only=wheels_only,
+                            cancelled=cancelled,
+                        )  # fmt: skip
                     self._store.write(kept, str(found))
         return parse_lock(kept.read_text(encoding="utf-8"))
 
@@ -190,7 +193,7 @@ class Environments:
 
     def _donor(self, built: Environment) -> Path | None:
         """The base environment, if it is there and another one."""
-        digest = resolving.resolution_digest((), wheels_only=self._settings.wheels_only)
+        digest = resolving.resolution_digest((), self._base, wheels_only=self._settings.wheels_only)
         kept = self._store.resolutions / f"{digest}.txt"
         if not kept.exists():
             return None
@@ -204,16 +207,8 @@ class Environments:
         with self._prepared:
             if self._tool is None:
                 self._store.prepare()
-                self._tool = Tool(self._walls(), self._settings.build_timeout_s, self._environ)
+                self._tool = Tool(self._sandbox, self._settings.build_timeout_s, self._environ)
             return self._tool
-
-    def _walls(self) -> bubblewrap.Bubblewrap | None:
-        if self._settings.sandbox == "off":
-            return None
-        found, reasons = bubblewrap.find()
-        if found is None:
-            raise BuildFailed(f"Environments can't be built without the sandbox: {'; '.join(reasons)}.")
-        return found
 
 
 def _silent(line: str) -> None:

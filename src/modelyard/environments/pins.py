@@ -37,9 +37,9 @@ def base_text() -> str:
     return files("modelyard.environments").joinpath("base.txt").read_text(encoding="utf-8")
 
 
-def base_pins(text: str | None = None) -> tuple[dict[str, str], dict[str, str]]:
+def base_pins(base: str) -> tuple[dict[str, str], dict[str, str]]:
     """Base packages and what they carry along, each a name with its pinned requirement."""
-    wanted, _, carried = (base_text() if text is None else text).partition(CARRIED)
+    wanted, _, carried = base.partition(CARRIED)
     return _pins(wanted), _pins(carried)
 
 
@@ -53,11 +53,11 @@ def normalise(requirements: Sequence[str]) -> list[str]:
     return sorted({_normalised(text) for text in requirements})
 
 
-def plans(requirements: Sequence[str]) -> Iterator[Plan]:
+def plans(requirements: Sequence[str], base: str) -> Iterator[Plan]:
     """Attempts in order: all pins but the user's, base packages by name, the runtime's packages by name."""
-    base, carried = base_pins()
+    packages, carried = base_pins(base)
     named = {canonicalize_name(Requirement(text).name) for text in requirements}
-    rest = {name: pin for name, pin in base.items() if name not in named}
+    rest = {name: pin for name, pin in packages.items() if name not in named}
     bound = tuple(pin for name, pin in carried.items() if name not in named)
     yield Plan((*requirements, *rest.values()), bound)
     if requirements:

@@ -13,16 +13,15 @@ from modelyard.environments import pins
 from modelyard.environments.lock import Lock, parse_lock, runtime
 from modelyard.environments.pins import Plan
 from modelyard.environments.reasons import is_conflict, resolution_failure
-from modelyard.environments.tool import Tool, Workspace, base_python
-from modelyard.sandbox.command import Completed
+from modelyard.environments.tool import Completed, Tool, Workspace, base_python
 
 #: Part of every resolution's digest: raised when the way of resolving changes.
 GENERATION = 1
 
 
-def resolution_digest(requirements: Sequence[str], *, wheels_only: bool) -> str:
+def resolution_digest(requirements: Sequence[str], base: str, *, wheels_only: bool) -> str:
     """The name under which the resolution of these (normalised) requirements is kept."""
-    asked = json.dumps([GENERATION, list(requirements), pins.base_text(), *runtime(), wheels_only])
+    asked = json.dumps([GENERATION, list(requirements), base, *runtime(), wheels_only])
     return hashlib.sha256(asked.encode()).hexdigest()
 
 
@@ -30,6 +29,7 @@ def resolve(
     tool: Tool,
     workspaces: Callable[[bool], Workspace],
     requirements: Sequence[str],
+    base: str,
     *,
     wheels_only: bool,
     cancelled: Event | None = None,
@@ -41,7 +41,7 @@ def resolve(
     """
     done: Completed | None = None
     for from_source in (False,) if wheels_only else (False, True):
-        for plan in _distinct(pins.plans(requirements)):
+        for plan in _distinct(pins.plans(requirements, base)):
             done = _compile(tool, workspaces(from_source), plan, from_source, cancelled)
             if done.status == 0:
                 return parse_lock(done.stdout)
@@ -54,11 +54,22 @@ def resolve(
 def _compile(tool: Tool, workspace: Workspace, plan: Plan, from_source: bool, cancelled: Event | None) -> Completed:
     constraints = workspace.notes / "constraints.txt"
     constraints.write_text("\n".join(plan.constraints), encoding="utf-8")
-    arguments = ["pip", "compile", "-", "--quiet", "--generate-hashes", "--no-header", "--no-annotate", "--no-sources"]
+    asked = workspace.notes / "requirements.in"
+    asked.write_text("\n".join(plan.requirements), encoding="utf-8")
+    arguments = [
+        "pip",
+        "compile",
+        str(asked),
+        "--quiet",
+        "--generate-hashes",
+        "--no-header",
+        "--no-annotate",
+        "--no-sources",
+    ]
     arguments += ["--python", str(base_python()), "--constraints", str(constraints)]
     if not from_source:
         arguments += ["--only-binary", ":all:"]
-    return tool.uv(arguments, workspace, text="\n".join(plan.requirements), cancelled=cancelled)
+    return tool.uv(arguments, workspace, cancelled=cancelled)
 
 
 def _distinct(plans: Iterator[Plan]) -> list[Plan]:
