@@ -67,7 +67,10 @@ class Agent:
             self._threads.append(thread)
 
     def stop(self, timeout_s: float = 20.0) -> None:
-        """Asks every run to end and gives them back; what hasn't ended after `timeout_s` is left to its lease."""
+        """Asks every run to end and gives them back; what hasn't ended after `timeout_s` is left to its lease.
+
+        May be called again.
+        """
         self._stopping.set()
         if self._bell:
             self._bell.ring()
@@ -77,10 +80,11 @@ class Agent:
         deadline = time.monotonic() + timeout_s
         for thread in [*self._threads, *(thread for _, thread in self._contexts())]:
             thread.join(max(deadline - time.monotonic(), 0.1))
-        if self._bell:
-            self._bell.close()
-        if self._life:
-            self._life.release()
+        bell, life, self._bell, self._life = self._bell, self._life, None, None
+        if bell:
+            bell.close()
+        if life:
+            life.release()
 
     @property
     def running(self) -> list[RunId]:
@@ -117,8 +121,8 @@ class Agent:
             except SQLAlchemyError as error:
                 log.warning("the database does not answer, trying again: %s", error)
                 pause = min(pause * 2, 5.0)
-            assert self._bell is not None
-            self._bell.wait(pause)
+            if self._bell:
+                self._bell.wait(pause)
 
     def _claim_some(self) -> None:
         now = self._clock()
