@@ -69,6 +69,11 @@ class Checker:
             module_dependencies=verdict.module_dependencies,
         )
 
+    @property
+    def pids(self) -> list[int]:
+        """The ids of the checker processes that live."""
+        return self._residents.pids
+
     def close(self) -> None:
         """Ends the processes."""
         self._residents.close()

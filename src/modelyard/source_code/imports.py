@@ -106,8 +106,8 @@ def _advice(root: str, supply: distributions.Supply, modules: Sequence[str]) -> 
     if absent:
         return f"The marker of the requirement `{absent}` leaves it out here."
     known = [*distributions.KNOWN_NAMES, *modules, *(name for name in sys.stdlib_module_names if name[0] != "_")]
-    close = difflib.get_close_matches(root[:100], known, 1, 0.8)
-    meant = f"Did you mean `{close[0]}`? If not, add" if close else "Add"
+    close = difflib.get_close_matches(root[:100], known, 2, 0.8)
+    meant = f"Did you mean {_list(close)}? If not, add" if close else "Add"
     return f"{meant} the distribution that provides it to packageRequirements, for example `{root.replace('_', '-')}`."
 
 

@@ -1,0 +1,51 @@
+"""One checker for all tests of the room, and short ways to ask it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from modelyard.errors import ConflictError
+from modelyard.settings import Settings
+from modelyard.source_code.check import Checker, CheckReport, CheckRequest
+
+Report = Callable[..., CheckReport]
+Refusal = Callable[..., str]
+PREDICT = "\ndef predict(model, query):\n    return 1\n"
+
+
+@pytest.fixture(scope="session")
+def checker() -> Iterator[Checker]:
+    part = Checker(Settings(home=Path("/nonexistent")))
+    yield part
+    part.close()
+
+
+@pytest.fixture
+def report(checker: Checker) -> Report:
+    """The report on a source; `train="fit"` and the like name its functions."""
+
+    def ask(source: str, table_count: int = 0, **given: object) -> CheckReport:
+        return checker.check(_request(source, table_count, given))
+
+    return ask
+
+
+@pytest.fixture
+def refusal(report: Report) -> Refusal:
+    """The message with which a source is refused."""
+
+    def ask(source: str, table_count: int = 0, **given: object) -> str:
+        with pytest.raises(ConflictError) as caught:
+            report(source, table_count, **given)
+        assert caught.value.status == 409
+        return caught.value.message
+
+    return ask
+
+
+def _request(source: str, table_count: int, given: Mapping[str, object]) -> CheckRequest:
+    roles = ("train", "predict", "predict_many", "initialize", "function")
+    functions = {role: str(given[role]) for role in roles if role in given}
+    rest = {key: tuple(value) for key, value in given.items() if key not in roles and isinstance(value, list | tuple)}
+    return CheckRequest(source=source, functions=functions, table_count=table_count, **rest)
