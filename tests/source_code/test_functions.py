@@ -102,7 +102,9 @@ def test_async_functions_and_generators_are_refused(refusal: Refusal, role: str)
 
 
 def test_a_yield_of_an_inner_function_makes_no_generator(report: Report) -> None:
-    report("def f():\n    def rows():\n        yield 1\n    g = lambda: (yield)\n    return list(rows()), g\n", train="f")
+    report(
+        "def f():\n    def rows():\n        yield 1\n    g = lambda: (yield)\n    return list(rows()), g\n", train="f"
+    )
 
 
 def test_a_missing_function_is_named_with_those_that_are_near(refusal: Refusal) -> None:

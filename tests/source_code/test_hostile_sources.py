@@ -101,7 +101,7 @@ def test_an_import_of_a_source_is_not_followed(refusal: Refusal, tmp_path: Path)
         "x = " + "9" * 1_000_000,
         "x = 0x" + "f" * 1_000_000,
         "x = 1e" + "9" * 1_000_000,
-        "import " + "a." * DEEP + "a",
+        "import " + "a." * 20_000 + "a",
         "from " + "." * DEEP + " import a",
         "def " + "f" * 1_000_000 + "(): pass\n",
         "x = '\\N{" + "A" * 100_000 + "}'",
@@ -170,7 +170,7 @@ def test_a_source_over_the_limit_is_refused_unread() -> None:
     "source",
     [
         "x = 1\n" * 100_000,
-        "def f(): pass\n" * 20_000,
+        "def f(): pass\n" * 5_000,  # more of them, and CPython's own compiler takes quadratic time
         "try: pass\nexcept A: pass\n" * 10_000,
         "import os\n" * 20_000,
         "x = y" + " = y" * 20_000,
@@ -187,5 +187,5 @@ def test_repetition_does_not_make_the_check_quadratic(checker: Checker, source: 
     try:
         checker.check(CheckRequest(source=source + "gone\n"))
     except ConflictError as error:
-        assert "`gone`" in error.message or "longer than" in error.message  # noqa: PT017
-    assert time.monotonic() - started < 15
+        assert "is not defined" in error.message  # noqa: PT017
+    assert time.monotonic() - started < 9

@@ -38,6 +38,12 @@ def test_a_name_from_a_notebook_s_imports_is_told_how_to_come_along(
     assert f"Add `{statement}` inside the function or at the top of the source." in message
 
 
+def test_a_name_that_is_missing_everywhere_is_said_once(refusal: Refusal) -> None:
+    message = refusal("def train(a):\n    return np.sum(a), np.mean(a), np.max(a)\n")
+    assert "1 problem." in message
+    assert "The name `np` is not defined (here and in 2 more places)." in message
+
+
 def test_names_of_builtins_in_another_case_are_suggested(refusal: Refusal) -> None:
     assert "Did you mean `True`?" in refusal("x = true\n")
 
@@ -165,7 +171,9 @@ def test_an_import_whose_failure_is_caught_is_a_warning(report: Report, caught: 
 
 def test_an_import_whose_failure_is_not_caught_is_refused(refusal: Refusal) -> None:
     assert "Nothing provides `acme`" in refusal("try:\n    import acme\nexcept KeyError:\n    pass\n")
-    assert "Nothing provides `acme`" in refusal("try:\n    def f():\n        import acme\nexcept ImportError:\n    f = 1\n")
+    assert "Nothing provides `acme`" in refusal(
+        "try:\n    def f():\n        import acme\nexcept ImportError:\n    f = 1\n"
+    )
 
 
 def test_imports_that_never_run_do_not_matter(report: Report) -> None:

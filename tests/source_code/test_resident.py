@@ -53,7 +53,7 @@ def test_the_process_sees_no_environment_and_no_descriptors(own: Checker, monkey
         ok(own)
     process = Path(f"/proc/{own.pids[0]}")
     assert b"SECRET" not in (process / "environ").read_bytes()
-    targets = {str((process / "fd" / name).readlink()).partition(":")[0] for name in os.listdir(process / "fd")}
+    targets = {str(each.readlink()).partition(":")[0] for each in (process / "fd").iterdir()}
     assert targets <= {"socket", "/dev/null"}
     limits = (process / "limits").read_text()
     for name in ("Max address space", "Max cpu time"):

@@ -122,7 +122,7 @@ def _missing(role: str, name: str, top: TopLevel, lines: Lines) -> Findings:
         message += f"It defines no function at top level: add `def {name}(...)`."
     else:
         message += f"Define it at top level, or name one of those that are there: {_list(list(defined)[:10])}."
-    return [Finding(0, 0, message)], []
+    return [lines.whole(message)], []
 
 
 def _kind_flaw(role: str, name: str, function: FunctionNode | ast.Lambda) -> str | None:

@@ -7,6 +7,7 @@ every name of a source that makes names at run time (`exec`, `globals()`).
 import ast
 import builtins
 import sys
+from collections import Counter
 from collections.abc import Iterator
 
 from pyflakes import checker, messages
@@ -49,6 +50,10 @@ class _Reader(checker.Checker):  # type: ignore[misc]
         if isinstance(name, str):
             self.found.append((node, name, doubt))  # type: ignore[arg-type]
 
+    def differentForks(self, *_: object) -> bool:  # noqa: N802  pyflakes' own name
+        """Asked for the sake of redefinitions, which are not reported here; answering takes quadratic time."""
+        return True
+
     def _is_unevaluated(self) -> bool:
         state = self._in_annotation
         return bool(state == checker.AnnotationState.STRING or (state and self.annotationsFutureEnabled))
@@ -72,16 +77,18 @@ def find_undefined(tree: ast.Module, statements: Statements, lines: Lines) -> tu
 
 
 def _judge(found: list[tuple[ast.expr, str, str]], lines: Lines, dynamic: bool) -> tuple[list[Finding], list[Finding]]:
-    errors, doubts, seen = [], [], set()
+    errors, doubts = [], []
+    times = Counter(name for _, name, _ in found)
     for node, name, doubt in found:
-        if doubt and name in seen:
+        count = times.pop(name, 0)
+        if not count:
             continue
-        seen.add(name)
         why = doubt or ("the source makes names at run time, so it may be one of them" if dynamic else "")
         if why:
             doubts.append(lines.at(node, f"The name `{name}` may be undefined: {why}."))
         else:
-            errors.append(lines.at(node, f"The name `{name}` is not defined. {_remedy(name)}"))
+            also = f" (here and in {count - 1} more places)" if count > 1 else ""
+            errors.append(lines.at(node, f"The name `{name}` is not defined{also}. {_remedy(name)}"))
     return errors, doubts
 
 

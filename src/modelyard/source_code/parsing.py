@@ -16,6 +16,8 @@ from modelyard.source_code.frames import Finding
 FILENAME = "<source>"
 #: Characters of a line that a finding shows.
 WINDOW = 160
+#: Characters of a finding's message; names in a source may be as long as it is.
+LONGEST = 1000
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 _COOKIE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)
 _UTF8 = frozenset({"utf-8", "utf8", "utf_8", "u8", "ascii", "us-ascii"})
@@ -47,7 +49,11 @@ class Lines:
         column = max(1, min(column, len(text) + 1))
         start = max(0, column - 1 - WINDOW // 2) if len(text) > WINDOW else 0
         shown = "".join(char if char.isprintable() else " " for char in text[start : start + WINDOW])
-        return Finding(line, column, message, shown, column - 1 - start)
+        return Finding(line, column, _cut(message), shown, column - 1 - start)
+
+    def whole(self, message: str) -> Finding:
+        """A finding about the source as a whole."""
+        return Finding(0, 0, _cut(message))
 
     def at(self, node: ast.stmt | ast.expr | ast.arg | ast.alias, message: str) -> Finding:
         """A finding at a node, whose own column counts bytes."""
@@ -59,6 +65,10 @@ class Lines:
         if self._lines is None:
             self._lines = _NEWLINE.split(self.source)
         return self._lines[line - 1] if 0 < line <= len(self._lines) else ""
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= LONGEST else message[:LONGEST] + " ..."
 
 
 def parse(lines: Lines) -> Parsed:

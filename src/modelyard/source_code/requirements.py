@@ -18,6 +18,8 @@ MOST = 500
 #: Characters that one entry may have.
 LONGEST = 1000
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
+_NAME_AND_EXTRAS = re.compile(r"\s*" + _NAME.pattern + r"\s*(\[[\w ,.-]*\])?\s*", re.ASCII)
+_VERSION = re.compile(r"[A-Za-z0-9.+!*_-]+", re.ASCII)
 _OPERATOR = re.compile(r"\s*(===|==|~=|!=|<=|>=|<|>)")
 _LOCATION = re.compile(r"://|@|^\s*(git|hg|svn|bzr)\+|^\s*[./~]|\\", re.ASCII)
 
@@ -41,6 +43,8 @@ def _joined(name: object, version: object) -> str:
     """One entry of the older mapping: `{"numpy": "1.2.3"}` means numpy==1.2.3, no version means any."""
     if not isinstance(name, str) or not isinstance(version, str | None):
         raise _refusal(f"{name}: {version}", "the mapping must lead from names to version strings")
+    if not _NAME_AND_EXTRAS.fullmatch(name):
+        raise _refusal(name, "the keys of the mapping must be names of packages")
     if not version or not version.strip():
         return name
     return f"{name}{version}" if _OPERATOR.match(version) else f"{name}=={version}"
@@ -64,6 +68,8 @@ def _parse(text: object) -> Requirement:
         raise _refusal(text, f"it does not parse: {reason}") from error
     if requirement.url is not None or not _NAME.fullmatch(requirement.name):
         raise _refusal(text, "name a package of the index")
+    if not all(_VERSION.fullmatch(each.version) for each in requirement.specifier):
+        raise _refusal(text, "a version holds letters, digits and . + ! * _ - only")
     return requirement
 
 
