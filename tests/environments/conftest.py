@@ -33,7 +33,7 @@ def wheels(tmp_path: Path) -> Path:
 @pytest.fixture
 def environ(tmp_path: Path, wheels: Path) -> dict[str, str]:
     """Variables of a machine whose only source of packages is that folder."""
-    return {"PIP_CONFIG_FILE": "/dev/null", "HOME": str(tmp_path), "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(wheels)}
+    return {"PIP_CONFIG_FILE": "/dev/null", "HOME": str(tmp_path), "PIP_NO_INDEX": "1", "UV_FIND_LINKS": str(wheels)}
 
 
 @pytest.fixture

@@ -7,13 +7,18 @@ runs none of them, not even `.pth` files. A start without bytecode takes about t
 """
 
 import contextlib
+import logging
 import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from modelyard.environments.failures import EnvironmentFailure
+from modelyard.environments.store import Store
 from modelyard.environments.tool import Tool
+
+log = logging.getLogger("modelyard.environments")
 
 #: What every guest imports before it waits for work; compiled first.
 FIRST = ("numpy", "pandas", "pyarrow", "dateutil", "pytz", "msgspec", "cloudpickle")
@@ -30,21 +35,33 @@ for path in [*paths, root]:
 class Compiler:
     """Compiles environments in the background, in the order in which they were built."""
 
-    def __init__(self, tool: Callable[[], Tool]) -> None:
+    def __init__(self, tool: Callable[[], Tool], store: Store) -> None:
         self._tool = tool
-        self._waiting: queue.SimpleQueue[tuple[Path, Path | None]] = queue.SimpleQueue()
+        self._store = store
+        self._waiting: queue.SimpleQueue[tuple[str, str | None, threading.Event]] = queue.SimpleQueue()
         self._idle = threading.Condition()
         self._open = 0
         self._thread: threading.Thread | None = None
+        self._stop: dict[str, threading.Event] = {}
 
-    def add(self, prefix: Path, donor: Path | None) -> None:
-        """Has `prefix` compiled; `donor` is a compiled environment whose bytecode may be linked."""
+    def add(self, name: str, donor: str | None) -> None:
+        """Has the environment of that id compiled; `donor` is another one whose bytecode may be linked."""
         with self._idle:
             self._open += 1
-            self._waiting.put((prefix, donor))
+            self._stop[name] = threading.Event()
+            self._waiting.put((name, donor, self._stop[name]))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="bytecode", daemon=True)
                 self._thread.start()
+
+    @contextlib.contextmanager
+    def kept_off(self, name: str) -> Iterator[None]:
+        """Stops the compilation of an environment, also in other processes once they are done, and allows none."""
+        with self._idle:
+            if name in self._stop:
+                self._stop[name].set()
+        with self._store.held(f"{name}-bytecode"):
+            yield
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Waits until nothing is left to compile; False if that takes longer than `timeout_s`."""
@@ -53,21 +70,35 @@ class Compiler:
 
     def _work(self) -> None:
         while True:
-            prefix, donor = self._waiting.get()
+            name, donor, stop = self._waiting.get()
             try:
-                compile_environment(self._tool(), prefix, donor)
+                self._compile(name, donor, stop)
+            except (OSError, EnvironmentFailure) as error:
+                # Stopped, or no place or time left: guests start slower, and nothing else is lost.
+                log.info("environment %s has no bytecode: %s", name[:12], error)
             finally:
                 with self._idle:
                     self._open -= 1
+                    if self._stop.get(name) is stop:
+                        del self._stop[name]
                     self._idle.notify_all()
 
+    def _compile(self, name: str, donor: str | None, stop: threading.Event) -> None:
+        with self._store.held(f"{name}-bytecode"):
+            prefix = self._store.environment(name) / "prefix"
+            if prefix.is_dir() and not stop.is_set():
+                source = None if donor is None else self._store.environment(donor) / "prefix"
+                compile_environment(self._tool(), prefix, source, cancelled=stop)
 
-def compile_environment(tool: Tool, prefix: Path, donor: Path | None = None) -> None:
+
+def compile_environment(
+    tool: Tool, prefix: Path, donor: Path | None = None, *, cancelled: threading.Event | None = None
+) -> None:
     """Compiles all modules of an environment. Files that don't compile are left out, as at an installation by pip."""
     for packages in packages_folders(prefix):
         for donated in packages_folders(donor) if donor is not None else ():
             adopt(packages, donated)
-        tool.python(["-I", "-S", "-c", _COMPILE, str(packages), *FIRST], packages)
+        tool.python(["-I", "-S", "-c", _COMPILE, str(packages), *FIRST], packages, cancelled=cancelled)
 
 
 def packages_folders(prefix: Path) -> list[Path]:
@@ -83,9 +114,10 @@ def adopt(packages: Path, donated: Path) -> int:
         if not _is_own(target, packages):
             continue
         shared = [name for name in names if _same(parent, target, f"{name.partition('.')[0]}.py")]
-        if shared and not (target / "__pycache__").is_symlink():
-            (target / "__pycache__").mkdir(exist_ok=True)
-            count += sum(_link(parent / "__pycache__" / name, target / "__pycache__" / name) for name in shared)
+        cache = target / "__pycache__"
+        if shared and not cache.is_symlink():
+            _make_like(cache, target)
+            count += sum(_link(parent / "__pycache__" / name, cache / name) for name in shared)
     return count
 
 
@@ -94,6 +126,15 @@ def _caches(packages: Path) -> Iterator[tuple[Path, list[str]]]:
         if Path(parent).name == "__pycache__":
             folders.clear()
             yield Path(parent).parent, [name for name in names if name.endswith(".pyc")]
+
+
+def _make_like(folder: Path, parent: Path) -> None:
+    """Makes a folder that belongs to whom its parent belongs."""
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o755)
+        owner = parent.stat()
+        if owner.st_uid != os.geteuid():
+            os.chown(folder, owner.st_uid, owner.st_gid)
 
 
 def _same(one: Path, other: Path, name: str) -> bool:

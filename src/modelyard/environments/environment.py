@@ -80,7 +80,7 @@ class Environments:
         self._store = Store(settings.home / "environments")
         self._tool: Tool | None = None
         self._prepared = threading.Lock()
-        self._compiler = Compiler(self._get_tool)
+        self._compiler = Compiler(self._get_tool, self._store)
 
     def ensure(
         self,
@@ -123,7 +123,8 @@ class Environments:
             for kept in self._store.resolutions.glob("*.txt"):
                 if parse_lock(kept.read_text(encoding="utf-8")).id == environment_id:
                     kept.unlink(missing_ok=True)
-            self._store.discard(environment_id)
+            with self._compiler.kept_off(environment_id):
+                self._store.discard(environment_id)
         return True
 
     def wait_for_bytecode(self, timeout_s: float | None = None) -> bool:
@@ -170,7 +171,7 @@ class Environments:
         found = self._find(lock)
         if found is None:
             raise BuildFailed("The environment could not be built: it has no working Python.")
-        self._compiler.add(found.prefix, self._donor(found))
+        self._compiler.add(found.id, self._donor(found))
         return found
 
     def _publish(self, lock: Lock, prefix: Path, workspaces: Workspaces) -> None:
@@ -191,14 +192,14 @@ class Environments:
             self._store.discard(lock.id)
         self._store.publish(staged, lock.id)
 
-    def _donor(self, built: Environment) -> Path | None:
+    def _donor(self, built: Environment) -> Digest | None:
         """The base environment, if it is there and another one."""
         digest = resolving.resolution_digest((), self._base, wheels_only=self._settings.wheels_only)
         kept = self._store.resolutions / f"{digest}.txt"
         if not kept.exists():
             return None
         base = self._find(parse_lock(kept.read_text(encoding="utf-8")))
-        return base.prefix if base is not None and base.id != built.id else None
+        return base.id if base is not None and base.id != built.id else None
 
     def _about(self, name: str) -> About:
         return msgspec.json.decode((self._store.environment(name) / "about.json").read_bytes(), type=About)

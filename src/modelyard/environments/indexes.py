@@ -15,7 +15,7 @@ from modelyard.environments.pip_settings import read_pip_settings
 
 #: Variables that reach uv as they are.
 PASSED = (
-    "UV_HTTP_TIMEOUT", "UV_HTTP_RETRIES", "UV_EXCLUDE_NEWER", "UV_PRERELEASE", "UV_INDEX_STRATEGY", "UV_NO_INDEX",
+    "UV_HTTP_TIMEOUT", "UV_HTTP_RETRIES", "UV_EXCLUDE_NEWER", "UV_PRERELEASE", "UV_INDEX_STRATEGY",
     "UV_CONCURRENT_DOWNLOADS", "UV_OFFLINE", "UV_SYSTEM_CERTS", "UV_NATIVE_TLS",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT",
     "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
@@ -31,6 +31,8 @@ class Indexes:
     """The sources of packages, ready for uv."""
 
     variables: Mapping[str, str]
+    #: What has no variable.
+    flags: tuple[str, ...]
     #: Local folders and files that uv must be able to read: indexes, folders of wheels, certificates.
     readable: tuple[Path, ...]
     #: Whether any source lies across the network.
@@ -48,15 +50,14 @@ def find_indexes(environ: Mapping[str, str]) -> Indexes:
     extra, links = [url for url in extra if _is_there(url)], [url for url in links if _is_there(url)]
     if main:
         variables["UV_DEFAULT_INDEX"] = main
-    if pip.get("no-index", "").lower() in ("1", "true", "yes", "on"):
-        variables["UV_NO_INDEX"] = "1"
     _set_list(variables, "UV_INDEX", " ", extra)
     _set_list(variables, "UV_FIND_LINKS", ",", links)
     _set_list(variables, "UV_INSECURE_HOST", ",", _words(environ.get("UV_INSECURE_HOST"), pip.get("trusted-host")))
     _set_transport(variables, pip)
-    offline = "UV_NO_INDEX" in variables
-    used = links if offline else [main or "https://pypi.org/simple", *extra, *links]
-    return Indexes(variables, tuple(_readable(used, variables)), any(local_path(url) is None for url in used))
+    folders_only = _is_on(pip, "no-index")
+    used = links if folders_only else [main or "https://pypi.org/simple", *extra, *links]
+    remote = any(local_path(url) is None for url in used)
+    return Indexes(variables, ("--no-index",) if folders_only else (), tuple(_readable(used, variables)), remote)
 
 
 def local_path(location: str) -> Path | None:
@@ -74,7 +75,7 @@ def _set_transport(variables: dict[str, str], pip: Mapping[str, str]) -> None:
             variables[name] = pip[option]
     if pip.get("timeout"):
         variables.setdefault("UV_HTTP_TIMEOUT", pip["timeout"])
-    if pip.get("pre", "").lower() in ("1", "true", "yes", "on"):
+    if _is_on(pip, "pre"):
         variables.setdefault("UV_PRERELEASE", "allow")
 
 
@@ -112,6 +113,10 @@ def _is_there(location: str) -> bool:
 
 def _words(*texts: str | None) -> list[str]:
     return list(dict.fromkeys(word for text in texts if text for word in text.split()))
+
+
+def _is_on(pip: Mapping[str, str], option: str) -> bool:
+    return pip.get(option, "").lower() in ("1", "true", "yes", "on", "y", "t")
 
 
 def _set_list(variables: dict[str, str], name: str, separator: str, values: list[str]) -> None:

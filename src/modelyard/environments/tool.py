@@ -79,7 +79,7 @@ class Tool:
         uv = Path(find_uv_bin())
         indexes = find_indexes(self.environ)
         return self._run(
-            [str(uv), *arguments, *FLAGS, "--cache-dir", str(workspace.cache)],
+            [str(uv), *arguments, *FLAGS, *indexes.flags, "--cache-dir", str(workspace.cache)],
             writable=workspace.bound,
             readable=[uv, *indexes.readable, workspace.notes],
             starter=_starter(workspace, indexes),
@@ -88,16 +88,16 @@ class Tool:
             cancelled=cancelled,
         )
 
-    def python(self, arguments: Sequence[str], writable: Path, *, readable: Sequence[Path] = ()) -> Completed:
+    def python(self, arguments: Sequence[str], writable: Path, *, cancelled: Event | None = None) -> Completed:
         """Runs the base Python, without any environment's packages and without network, on one writable folder."""
-        return self._run([str(base_python()), *arguments], writable=writable, readable=readable)
+        return self._run([str(base_python()), *arguments], writable=writable, cancelled=cancelled)
 
     def _run(
         self,
         argv: Sequence[str],
         *,
         writable: Path,
-        readable: Sequence[Path],
+        readable: Sequence[Path] = (),
         starter: Sequence[str] = (),
         network: bool = False,
         output: "_Output | None" = None,
