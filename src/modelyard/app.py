@@ -23,6 +23,7 @@ from modelyard.environments import Environments
 from modelyard.execution import RunKind
 from modelyard.execution.agent import Agent
 from modelyard.execution.queue import has_living_agent
+from modelyard.refresh.scheduler import Scheduler
 from modelyard.sandbox import Sandbox
 from modelyard.settings import Settings
 from modelyard.source_code.check import Checker
@@ -80,7 +81,8 @@ def gateway(house: House) -> ASGIApp:
 
 def agent(house: House) -> Agent:
     """The agent of an agent process, not started yet."""
-    return Agent(house.database, house.kinds, agent_parts(house), house.settings, house.clock)
+    scheduler = Scheduler(house.database, house.clock)
+    return Agent(house.database, house.kinds, agent_parts(house), house.settings, house.clock, (scheduler,))
 
 
 def gateway_parts(house: House) -> Container:

@@ -8,9 +8,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Protocol
 
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -34,6 +35,16 @@ log = logging.getLogger(__name__)
 MAX_BACKOFF_S = 60.0
 
 
+class Companion(Protocol):
+    """Something that works beside the loop for as long as the agent lives, such as the refresh scheduler."""
+
+    def start(self) -> None:
+        """Called when the agent has started."""
+
+    def stop(self) -> None:
+        """Called before the agent's runs are stopped."""
+
+
 class Agent:
     """One agent. `start` returns at once; `stop` ends the runs in good order and gives them back."""
 
@@ -44,7 +55,9 @@ class Agent:
         parts: Container,
         settings: Settings,
         clock: Clock = utc_now,
+        companions: Sequence[Companion] = (),
     ) -> None:
+        self._companions = companions
         self.agent_id = AgentId(new_id())
         self._database, self._kinds, self._parts, self._settings, self._clock = database, kinds, parts, settings, clock
         self.capacity = capacity_of(settings)
@@ -65,12 +78,17 @@ class Agent:
             thread = threading.Thread(target=target, name=f"agent-{name}", daemon=True)
             thread.start()
             self._threads.append(thread)
+        for companion in self._companions:
+            companion.start()
 
     def stop(self, timeout_s: float = 20.0) -> None:
         """Asks every run to end and gives them back; what hasn't ended after `timeout_s` is left to its lease.
 
         May be called again.
         """
+        if not self._stopping.is_set():
+            for companion in self._companions:
+                companion.stop()
         self._stopping.set()
         if self._bell:
             self._bell.ring()

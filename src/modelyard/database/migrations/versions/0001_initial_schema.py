@@ -162,6 +162,38 @@ def upgrade() -> None:
     with op.batch_alter_table('projects', schema=None) as batch_op:
         batch_op.create_index('ix_projects_listed', ['organization_id', 'created_at', 'project_id'], unique=False)
 
+    op.create_table('refresh_pipeline_runs',
+    sa.Column('refresh_pipeline_run_id', sa.String(), nullable=False),
+    sa.Column('refresh_policy_id', sa.String(), nullable=True),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('refresh_type', sa.Text(), nullable=False),
+    sa.Column('status', sa.Text(), nullable=False),
+    sa.Column('parts', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('error', sa.Text(), nullable=True),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('started_at', modelyard.database.records.Utc(), nullable=True),
+    sa.Column('completed_at', modelyard.database.records.Utc(), nullable=True),
+    sa.PrimaryKeyConstraint('refresh_pipeline_run_id', name=op.f('pk_refresh_pipeline_runs'))
+    )
+    with op.batch_alter_table('refresh_pipeline_runs', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_refresh_pipeline_runs_refresh_policy_id'), ['refresh_policy_id'], unique=False)
+
+    op.create_table('refresh_policies',
+    sa.Column('refresh_policy_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('project_id', sa.String(), nullable=True),
+    sa.Column('name', sa.String(), nullable=True),
+    sa.Column('cron', sa.String(), nullable=False),
+    sa.Column('refresh_type', sa.Text(), nullable=False),
+    sa.Column('paused', sa.Boolean(), nullable=False),
+    sa.Column('next_run_at', modelyard.database.records.Utc(), nullable=True),
+    sa.Column('feature_group_export_config', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.PrimaryKeyConstraint('refresh_policy_id', name=op.f('pk_refresh_policies'))
+    )
+    with op.batch_alter_table('refresh_policies', schema=None) as batch_op:
+        batch_op.create_index('ix_refresh_policies_due', ['paused', 'next_run_at'], unique=False)
+
     op.create_table('routing_revision',
     sa.Column('one', sa.BigInteger(), nullable=False),
     sa.Column('revision', sa.BigInteger(), nullable=False),
@@ -289,6 +321,17 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('model_revisions', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_model_revisions_source_digest'), ['source_digest'], unique=False)
+
+    op.create_table('refresh_targets',
+    sa.Column('refresh_policy_id', sa.String(), nullable=False),
+    sa.Column('kind', sa.Text(), nullable=False),
+    sa.Column('target_id', sa.String(), nullable=False),
+    sa.Column('position', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['refresh_policy_id'], ['refresh_policies.refresh_policy_id'], name=op.f('fk_refresh_targets_refresh_policy_id_refresh_policies'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('refresh_policy_id', 'kind', 'target_id', name=op.f('pk_refresh_targets'))
+    )
+    with op.batch_alter_table('refresh_targets', schema=None) as batch_op:
+        batch_op.create_index('ix_refresh_targets_found', ['kind', 'target_id'], unique=False)
 
     op.create_table('replicas',
     sa.Column('replica_id', sa.String(), nullable=False),
@@ -427,6 +470,10 @@ def downgrade() -> None:
         batch_op.drop_index('ix_replicas_deployment')
 
     op.drop_table('replicas')
+    with op.batch_alter_table('refresh_targets', schema=None) as batch_op:
+        batch_op.drop_index('ix_refresh_targets_found')
+
+    op.drop_table('refresh_targets')
     with op.batch_alter_table('model_revisions', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_model_revisions_source_digest'))
 
@@ -450,6 +497,14 @@ def downgrade() -> None:
 
     op.drop_table('runs')
     op.drop_table('routing_revision')
+    with op.batch_alter_table('refresh_policies', schema=None) as batch_op:
+        batch_op.drop_index('ix_refresh_policies_due')
+
+    op.drop_table('refresh_policies')
+    with op.batch_alter_table('refresh_pipeline_runs', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_refresh_pipeline_runs_refresh_policy_id'))
+
+    op.drop_table('refresh_pipeline_runs')
     with op.batch_alter_table('projects', schema=None) as batch_op:
         batch_op.drop_index('ix_projects_listed')
 

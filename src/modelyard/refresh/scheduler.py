@@ -1,0 +1,95 @@
+"""Fires the policies that are due. Every agent runs one scheduler; the policy's row decides which of them fires a tick.
+
+Firing is one transaction: the record of the refresh, its run, and the policy's next moment are written together, so a
+tick is fired once, whoever is killed when. Ticks missed while no agent ran come down to one.
+"""
+
+import logging
+import threading
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from modelyard.clock import Clock, utc_now
+from modelyard.database import Database
+from modelyard.execution import Demand, enqueue
+from modelyard.ids import RefreshPipelineRunId, new_id
+from modelyard.refresh.cron import next_time
+from modelyard.refresh.records import RefreshPipelineRun, RefreshPolicy, RefreshStatus
+from modelyard.refresh.schedules import targets_of
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks at what is due.
+TICK_S = 1.0
+#: A refresh only waits for its parts, so it takes nothing of the agent's capacity.
+NOTHING = Demand(cores=0, memory_gib=0)
+KIND = "refresh.run"
+
+
+class Scheduler:
+    """Looks every second what is due, in a thread of its own."""
+
+    def __init__(self, database: Database, clock: Clock = utc_now) -> None:
+        self._database, self._clock = database, clock
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="refresh-scheduler", daemon=True)
+
+    def start(self) -> None:
+        """Begins to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends looking."""
+        self._stopping.set()
+        self._thread.join(5)
+
+    def _loop(self) -> None:
+        while not self._stopping.wait(TICK_S):
+            try:
+                fire_due(self._database, self._clock())
+            except SQLAlchemyError as error:
+                log.warning("the database does not answer, trying again: %s", error)
+
+
+def fire_due(database: Database, now: datetime) -> int:
+    """Fires every policy that is due at `now` and gives how many there were."""
+    due = (RefreshPolicy.paused.is_(False), RefreshPolicy.next_run_at <= now)
+    with database.read() as session:
+        if session.scalar(select(RefreshPolicy.refresh_policy_id).where(*due).limit(1)) is None:
+            return 0
+    with database.write() as session:
+        policies = session.scalars(select(RefreshPolicy).where(*due).with_for_update(skip_locked=True)).all()
+        for policy in policies:
+            fire(session, policy, now)
+            policy.next_run_at = next_time(policy.cron, now)
+        return len(policies)
+
+
+def fire(session: Session, policy: RefreshPolicy, now: datetime) -> RefreshPipelineRun:
+    """Begins one refresh of the policy, within the transaction."""
+    refresh = RefreshPipelineRun(
+        refresh_pipeline_run_id=RefreshPipelineRunId(new_id()),
+        refresh_policy_id=policy.refresh_policy_id,
+        organization_id=policy.organization_id,
+        refresh_type=policy.refresh_type,
+        status=RefreshStatus.PENDING,
+        parts=[
+            {"kind": target.kind, "target_id": target.target_id, "version": None}
+            for target in targets_of(session, policy.refresh_policy_id)
+        ],
+        created_at=now,
+    )
+    session.add(refresh)
+    enqueue(
+        session,
+        KIND,
+        {"refresh_pipeline_run_id": refresh.refresh_pipeline_run_id},
+        target=refresh.refresh_pipeline_run_id,
+        organization_id=policy.organization_id,
+        project_id=policy.project_id,
+        demand=NOTHING,
+    )
+    return refresh
