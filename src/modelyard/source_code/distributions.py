@@ -6,6 +6,7 @@ a wrong pair would install a stranger's package, so names that are disputed or s
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -216,9 +217,16 @@ def names_of(distribution: str) -> tuple[str, ...] | None:
     name = canonicalize_name(distribution)
     if name in BASE:
         return BASE[name]
-    names = [each for each, provider in DISTRIBUTIONS.items() if canonicalize_name(provider) == name]
-    names += _ALTERNATIVES.get(name, ())
-    return tuple(names) or None
+    return (_names_by_distribution().get(name, ()) + _ALTERNATIVES.get(name, ())) or None
+
+
+@cache
+def _names_by_distribution() -> Mapping[str, tuple[str, ...]]:
+    names: dict[str, tuple[str, ...]] = {}
+    for each, provider in DISTRIBUTIONS.items():
+        key = canonicalize_name(provider)
+        names[key] = (*names.get(key, ()), each)
+    return names
 
 
 def guesses(distribution: str) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from modelyard.source_code.frames import CheckRequest, Finding
 from modelyard.source_code.parsing import Lines
 from modelyard.source_code.statements import Guard, Statements
 
+#: Errors that come with a suggestion; finding one compares hundreds of names, and no more errors are shown anyway.
+SUGGESTED = 20
 _OURS = frozenset({"__main__", "__future__"})
 
 
@@ -98,13 +100,15 @@ def _unknown(each: _Import, supply: distributions.Supply, modules: Sequence[str]
         message = f"{nothing} It is imported under a condition; if that comes true, the import fails."
         found.warnings.append(lines.at(each.node, message))
     else:
-        found.errors.append(lines.at(each.node, f"{nothing} {_advice(root, supply, modules)}"))
+        found.errors.append(lines.at(each.node, f"{nothing} {_advice(root, supply, modules, found)}"))
 
 
-def _advice(root: str, supply: distributions.Supply, modules: Sequence[str]) -> str:
+def _advice(root: str, supply: distributions.Supply, modules: Sequence[str], found: Imports) -> str:
     absent = supply.excluded.get(root)
     if absent:
         return f"The marker of the requirement `{absent}` leaves it out here."
+    if len(found.errors) >= SUGGESTED:
+        return ""
     known = [*distributions.KNOWN_NAMES, *modules, *(name for name in sys.stdlib_module_names if name[0] != "_")]
     close = difflib.get_close_matches(root[:100], known, 2, 0.8)
     meant = f"Did you mean {_list(close)}? If not, add" if close else "Add"
