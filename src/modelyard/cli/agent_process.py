@@ -1,0 +1,72 @@
+"""The agent's process: works runs until it is told to stop. A child of `modelyard serve`, or `modelyard agent` itself.
+
+While it starts to claim runs it also makes the environment of the base packages and keeps a guest of it warm, so that
+nobody's first training waits for either.
+"""
+
+import logging
+import threading
+import time
+
+from modelyard import app
+from modelyard.cli.children import take_orders, wait_for_signal
+from modelyard.cli.logs import configure_logs
+from modelyard.environments import EnvironmentFailure, Environments
+from modelyard.execution.agent import Agent
+from modelyard.sandbox import GuestNotStarted, Sandbox, SandboxUnavailable
+from modelyard.settings import Settings
+from modelyard.source_code.check import Checker
+
+log = logging.getLogger(__name__)
+#: Making the base environment is worth a word only if it takes longer than this.
+SILENT_S = 1.0
+
+
+def main() -> None:
+    """The child of `modelyard serve`."""
+    orders = take_orders()
+    configure_logs("agent", orders.level)
+    work(orders.settings)
+
+
+def work(settings: Settings) -> None:
+    """Works runs until SIGTERM or SIGINT, then gives back what it has and ends its guests."""
+    house = app.open_house(settings)
+    parts = app.agent_parts(house)
+    sandbox, environments = parts.get(Sandbox), parts.get(Environments)
+    report = sandbox.report()
+    if not report.usable:
+        log.error("%s", report.advice)
+    agent = Agent(house.database, house.kinds, parts, settings, house.clock)
+    agent.start()
+    log.info("agent %s takes runs: %g cores, %.1f GiB", agent.agent_id, *agent.capacity[:2])
+    stopping = threading.Event()
+    threading.Thread(target=_warm_up, args=(environments, sandbox, stopping), name="warm-up", daemon=True).start()
+    wait_for_signal()
+    stopping.set()
+    running = len(agent.running)
+    log.info("stopping%s", f": {running} runs are given back" if running else "")
+    agent.stop()
+    sandbox.close()
+    parts.get(Checker).close()
+    house.database.close()
+
+
+def _warm_up(environments: Environments, sandbox: Sandbox, stopping: threading.Event) -> None:
+    """Makes the base environment and a warm guest; a failure is told and left to the first run that needs it."""
+    if not sandbox.report().usable:
+        return
+    start = time.monotonic()
+    try:
+        base = environments.base(on_progress=lambda line: log.info("environment of the base packages: %s", line))
+        took = time.monotonic() - start
+        if took > SILENT_S:
+            log.info("environment of the base packages: ready after %.1f s", took)
+        sandbox.warm(base.interpreter)
+    except (EnvironmentFailure, SandboxUnavailable, GuestNotStarted, OSError) as error:
+        if not stopping.is_set():
+            log.warning("the environment of the base packages could not be made yet: %s", error)
+
+
+if __name__ == "__main__":
+    main()

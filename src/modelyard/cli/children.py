@@ -1,0 +1,73 @@
+"""How the supervisor starts a child: one line of orders goes to it, and a pipe tells it of the supervisor's death.
+
+The child's stdin is the pipe. Its first line holds the settings (so nothing secret stands in arguments or variables);
+after it nothing comes, and its end, however the supervisor died, ends the child at once. Killing a child at any moment
+loses nothing, so no farewell is tried.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from modelyard.settings import Settings
+
+
+class Orders(msgspec.Struct, frozen=True, kw_only=True):
+    """What a child is told at its start."""
+
+    settings: Settings
+    level: str
+    #: File descriptor of the listening socket; for the gateway alone.
+    listener: int | None = None
+
+
+def start_child(module: str, orders: Orders) -> subprocess.Popen[bytes]:
+    """Starts `python -m module` with these orders, in a session of its own, so that Ctrl-C reaches only us."""
+    passed: Sequence[int] = () if orders.listener is None else (orders.listener,)
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-m", module], stdin=subprocess.PIPE, pass_fds=passed, start_new_session=True
+    )
+    assert child.stdin is not None
+    try:
+        child.stdin.write(msgspec.json.encode(orders, enc_hook=str) + b"\n")
+        child.stdin.flush()
+    except BrokenPipeError:
+        pass  # it died already, which its status tells
+    return child
+
+
+def take_orders() -> Orders:
+    """In the child: the orders. From now on the child ends when its parent does."""
+    line = sys.stdin.buffer.readline()
+    if not line:
+        os._exit(1)
+    threading.Thread(target=_end_with_parent, name="lifeline", daemon=True).start()
+    return msgspec.json.decode(line, type=Orders, dec_hook=_decode)
+
+
+def wait_for_signal() -> int:
+    """In the child's main thread: sleeps until SIGTERM or SIGINT comes."""
+    out, into = os.pipe()
+    os.set_blocking(into, False)
+    signal.set_wakeup_fd(into)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    return os.read(out, 1)[0]
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1024):
+        pass
+    os._exit(1)
+
+
+def _decode(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(kind)

@@ -1,0 +1,34 @@
+"""The gateway as a child of `modelyard serve`: answers HTTP on the socket that it was handed.
+
+The socket stays open in the supervisor, so callers who come while a killed gateway is started again wait a moment
+instead of being refused.
+"""
+
+import logging
+import signal
+import socket
+
+from modelyard import app
+from modelyard.api.serving import Server
+from modelyard.cli.children import take_orders
+from modelyard.cli.logs import configure_logs
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Serves until SIGTERM, then lets the calls under way end."""
+    orders = take_orders()
+    configure_logs("gateway", orders.level)
+    assert orders.listener is not None
+    # While it serves, the server handles signals itself, and raises them again afterwards: by then they mean nothing.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGINT, lambda *_: None)
+    house = app.open_house(orders.settings)
+    server = Server(app.gateway(house), socket.socket(fileno=orders.listener), lambda: log.debug("answering"))
+    server.run()
+    house.database.close()
+
+
+if __name__ == "__main__":
+    main()

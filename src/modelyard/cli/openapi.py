@@ -1,0 +1,19 @@
+"""`modelyard openapi`: the document that describes every action."""
+
+import msgspec
+
+from modelyard import app
+from modelyard.api.openapi import document
+
+
+def openapi() -> None:
+    """Print the OpenAPI document of all actions, as the gateway serves it at /openapi.json.
+
+    The same actions give the same bytes, so that a committed copy shows every change of the API in a diff.
+    """
+    print(openapi_text(), end="")
+
+
+def openapi_text() -> str:
+    """The document as it is printed and committed."""
+    return msgspec.json.format(msgspec.json.encode(document(app.all_actions())), indent=1).decode() + "\n"
