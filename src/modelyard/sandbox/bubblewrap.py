@@ -17,8 +17,9 @@ from modelyard.sandbox.limits import Interpreter, Limits
 
 #: The user and group that guests are.
 GUEST_ID = 65534
-#: Where the guest's own program is seen inside.
-GUEST_FOLDER = "/modelyard/modelyard_guest"
+#: Where the guest's own program is seen inside, and its working directory: names that no host uses for its own.
+GUEST_FOLDER = "/modelyard-guest/modelyard_guest"
+WORK_FOLDER = "/modelyard-guest/work"
 _TRY_TIMEOUT_S = 15
 #: Read-only files of /etc that libraries look at; networked guests see the second row too.
 _ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "timezone", "mime.types", "alternatives", "fonts")
@@ -73,9 +74,8 @@ class Walls:
         shown += [(Path(inside), outside) for inside, outside in self.readonly.items()]
         shown.append((Path(GUEST_FOLDER), self.guest_folder))
         writable = [(Path(inside), outside) for inside, outside in self.writable.items()]
-        # First, so that it does not hide what lies below a /work of the host's: the platform itself, or its home.
-        arguments = [*self._system(), "--bind", str(self.scratch), "/work"]
-        arguments += _parents([inside for inside, _ in (*shown, *writable)])
+        writable.append((Path(WORK_FOLDER), self.scratch))
+        arguments = [*self._system(), *_parents([inside for inside, _ in (*shown, *writable)])]
         for inside, outside in shown:
             arguments += ["--ro-bind", str(outside), str(inside)]
         for inside, outside in writable:

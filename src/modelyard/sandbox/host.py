@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from modelyard.sandbox import bubblewrap, cgroups, failures, seccomp
-from modelyard.sandbox.bubblewrap import GUEST_FOLDER, GUEST_ID, Walls
+from modelyard.sandbox.bubblewrap import GUEST_FOLDER, GUEST_ID, WORK_FOLDER, Walls
 from modelyard.sandbox.channel import Channel
 from modelyard.sandbox.failures import FailureKind, GuestError, SandboxUnavailable
 from modelyard.sandbox.launch import Launched, Launcher
@@ -35,7 +35,7 @@ from modelyard.settings import Settings
 PRELOAD = ("numpy", "pandas", "pyarrow")
 _BOOT_TIMEOUT_S = 120.0
 _GUEST_SOURCE = Path(__file__).parent / "guest"
-_PASSWD = b"root:x:0:0::/:/bin/false\nguest:x:65534:65534::/work:/bin/sh\n"
+_PASSWD = b"root:x:0:0::/:/bin/false\nguest:x:65534:65534::" + WORK_FOLDER.encode() + b":/bin/sh\n"
 _GROUP = b"root:x:0:\nguest:x:65534:\n"
 
 log = logging.getLogger("modelyard.sandbox")
@@ -218,15 +218,15 @@ class Sandbox:
         self, interpreter: Interpreter, limits: Limits, folder: Path, options: list[str], view: "_View",
         connection: socket.socket, group: cgroups.Group | None,
     ) -> Launched:  # fmt: skip
-        environment = limits.environment(interpreter.python) | view.environment
+        home = str(folder) if self._bubblewrap is None else WORK_FOLDER
+        environment = limits.environment(interpreter.python, home) | view.environment
         joins = group.add if group is not None else (lambda pid: None)
         boot = [str(interpreter.python), "-I", "-S"]
         options = ["--socket", str(connection.fileno()), *options]
         if self._bubblewrap is None:
             command = [*boot, str(_GUEST_SOURCE / "boot.py"), *options]
-            bare = environment | {"HOME": str(folder), "TMPDIR": str(folder)}
             return self._launcher.start(
-                command, (connection.fileno(),), walled=False, joins=joins, environment=bare, cwd=str(folder)
+                command, (connection.fileno(),), walled=False, joins=joins, environment=environment, cwd=str(folder)
             )
         with contextlib.ExitStack() as stack:
             data = [_memory_file(stack, bytes_) for bytes_ in (_PASSWD, _GROUP, seccomp.filter_program() or b"")]
@@ -238,7 +238,7 @@ class Sandbox:
             drop = ["--drop", str(GUEST_ID)] if self._bubblewrap.privileged else []
             command = [
                 *self._bubblewrap.command(walls), *filtered, "--", *boot, f"{GUEST_FOLDER}/boot.py", *drop,
-                "--folder", "/work", *options,
+                "--folder", WORK_FOLDER, *options,
             ]  # fmt: skip
             fds = (connection.fileno(), *(data if filtered else data[:2]))
             return self._launcher.start(command, fds, walled=True, joins=joins, environment={}, cwd="/")

@@ -62,12 +62,12 @@ class Limits:
         """Threads that numerical libraries may start: the cores, at least one."""
         return max(1, round(self.cores))
 
-    def environment(self, python: Path) -> dict[str, str]:
-        """All environment variables of the guest: none of the host's are among them."""
+    def environment(self, python: Path, folder: str) -> dict[str, str]:
+        """All environment variables of a guest whose working directory is `folder`: none of the host's are among them."""
         variables = {name: str(self.threads) for name in THREAD_VARIABLES}
         variables |= {
             "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin",
-            "HOME": "/work",
+            "HOME": folder,
             "USER": "guest",
             "TMPDIR": "/tmp",
             "LANG": "C.UTF-8",

@@ -51,10 +51,7 @@ class ScratchRoot:
     def make(self, owner: int | None) -> Path:
         """A new empty scratch folder that user id `owner` may write."""
         folder = self._folder / secrets.token_hex(8)
-        folder.mkdir()
-        # Passable, not readable: a host's folder below /work is mounted inside it, and the boot program starts there
-        # with none of root's rights. The folder above is ours alone.
-        folder.chmod(0o711)
+        folder.mkdir(mode=0o700)
         if owner is not None:
             os.chown(folder, owner, owner)
         return folder

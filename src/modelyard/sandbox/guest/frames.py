@@ -1,8 +1,9 @@
 """Tables into the user's hands: an Arrow IPC file, mapped private, as the kind of table that the function asks for.
 
 The mapping is copy-on-write: columns are views of the page cache, shared by every guest that reads the same version,
-and yet may be written in place. Numbers and times without gaps cost no copy at all; text becomes Arrow-backed strings
-(pandas 3) or objects (pandas 2).
+and yet may be written in place. Numbers and times without gaps cost no copy at all. Text that lies there as a dictionary
+becomes ordinary text (pandas 3: `str`, pandas 2: `object`), for user code expects what `read_csv` gives; a caller that
+says `categories` gets it as categories, which costs no copy either.
 """
 
 import mmap
@@ -36,9 +37,11 @@ def form_for(user_function: Callable[..., object], position: int | str) -> str:
     return "pandas"
 
 
-def load(descriptor: int, form: str = "pandas") -> Any:
+def load(descriptor: int, form: str = "pandas", *, categories: bool = False) -> Any:
     """The table in the Arrow IPC file behind `descriptor`, which is closed."""
     table, mapping = read_arrow(descriptor)
+    if not categories and (form != "pandas" or _has_new_text()):
+        table = _spell_out(table)
     if form == "pyarrow":
         return table
     if form in ("polars", "polars.lazy"):
@@ -46,7 +49,7 @@ def load(descriptor: int, form: str = "pandas") -> Any:
 
         frame = polars.from_arrow(table)
         return frame.lazy() if form == "polars.lazy" else frame
-    return to_pandas(table, mapping)
+    return to_pandas(table, mapping, categories)
 
 
 def read_arrow(descriptor: int) -> tuple["pyarrow.Table", mmap.mmap | None]:
@@ -62,7 +65,33 @@ def read_arrow(descriptor: int) -> tuple["pyarrow.Table", mmap.mmap | None]:
     return pyarrow.ipc.open_file(pyarrow.py_buffer(mapping)).read_all(), mapping
 
 
-def to_pandas(table: "pyarrow.Table", mapping: mmap.mmap | None) -> Any:
+def _has_new_text() -> bool:
+    """Whether this environment's pandas has text as a type of its own (3 and later)."""
+    import pandas
+
+    return int(pandas.__version__.partition(".")[0]) >= 3
+
+
+def _spell_out(table: "pyarrow.Table") -> "pyarrow.Table":
+    """The table with text in place of dictionaries of text."""
+    import pyarrow
+
+    for index, field in enumerate(table.schema):
+        if _is_text_dictionary(field.type):
+            text = table.column(index).cast(pyarrow.large_string())
+            table = table.set_column(index, field.with_type(pyarrow.large_string()), text)
+    return table
+
+
+def _is_text_dictionary(kind: Any) -> bool:
+    import pyarrow.types
+
+    return pyarrow.types.is_dictionary(kind) and (
+        pyarrow.types.is_string(kind.value_type) or pyarrow.types.is_large_string(kind.value_type)
+    )
+
+
+def to_pandas(table: "pyarrow.Table", mapping: mmap.mmap | None, categories: bool = False) -> Any:
     """A DataFrame whose columns can be written in place; those that Arrow shares read-only are copied."""
     import pandas
 
@@ -75,7 +104,11 @@ def to_pandas(table: "pyarrow.Table", mapping: mmap.mmap | None) -> Any:
         else:
             whole[index] = values
     others = table.select(rest).to_pandas(split_blocks=True, ignore_metadata=True)
-    columns = {index: _writable(others.iloc[:, at]) for at, index in enumerate(rest)}
+    columns = {}
+    for at, index in enumerate(rest):
+        series = others.iloc[:, at]
+        spelled = not categories and _is_text_dictionary(table.schema.field(index).type)
+        columns[index] = series.astype(object) if spelled else _writable(series)
     data = {index: whole[index] if index in whole else columns[index] for index in range(table.num_columns)}
     frame = pandas.DataFrame(data, index=pandas.RangeIndex(table.num_rows), copy=False)
     frame.columns = pandas.Index(table.column_names)

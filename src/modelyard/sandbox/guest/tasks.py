@@ -12,7 +12,7 @@ TASKS = {
     "predict_table": "predict_table:predict_table",
     "import_table": "tables:import_table",
     "sql": "tables:sql",
-    "export_table": "tables:export_table",
+    "arrow_twin": "tables:arrow_twin",
 }
 
 

@@ -43,7 +43,11 @@ def load_tables(function: Callable[..., object], tables: list[dict[str, Any]], f
     if len(tables) != len(fds):
         raise Refused(f"{len(tables)} tables were named and {len(fds)} came.", "ValueError")
     return [
-        frames.load(descriptor, table.get("form") or frames.form_for(function, position))
+        frames.load(
+            descriptor,
+            table.get("form") or frames.form_for(function, position),
+            categories=bool(table.get("categories")),
+        )
         for position, (table, descriptor) in enumerate(zip(tables, fds, strict=True))
     ]
 

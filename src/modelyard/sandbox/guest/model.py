@@ -1,0 +1,149 @@
+"""A trained model brought back to life: its files, its source, its pickled object, its `initialize`.
+
+Used by `replica` and `predict_table`. It knows how each of the user's functions wants to be called.
+"""
+
+import hashlib
+import os
+import pickle
+import tarfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from . import frames, source
+from .failures import Refused
+
+
+class Model:
+    """The object that `initialize` (or `train`) gave, and the user's predict functions around it."""
+
+    def __init__(
+        self, model: object, predict: Callable[..., object] | None, predict_many: Callable[..., object] | None
+    ) -> None:
+        self._model, self._predict, self._predict_many = model, predict, predict_many
+        self.has_predict_many = predict_many is not None
+        self._many_form = _many_form(predict_many) if predict_many is not None else "pandas"
+
+    def predict(self, query: object, arguments: Mapping[str, object]) -> object:
+        """One query's prediction. `arguments` reach the function as far as it accepts them."""
+        if self._predict is None:
+            return self.predict_many([query], arguments)[0]
+        if arguments:
+            return self._predict(self._model, query, **source.keywords(self._predict, arguments, 2))
+        return self._predict(self._model, query)
+
+    def predict_many(self, queries: Sequence[object], arguments: Mapping[str, object]) -> Sequence[Any]:
+        """One prediction per query, in order: by `predict_many` if the user wrote one, else query by query."""
+        if self._predict_many is None:
+            return [self.predict(query, arguments) for query in queries]
+        return self.predict_frame(_as(queries, self._many_form), len(queries), arguments)
+
+    def predict_frame(self, rows: object, count: int, arguments: Mapping[str, object]) -> Sequence[Any]:
+        """`predict_many` over rows that have its form already; refused unless it gives one result per row."""
+        function = self._predict_many
+        assert function is not None
+        found = function(self._model, rows, **source.keywords(function, arguments, 2))
+        results = _in_order(found)
+        if len(results) != count:
+            raise Refused(
+                f"{getattr(function, '__name__', 'predict_many')} gave {len(results)} results for {count} queries; "
+                "it must give one per query, in order.",
+                "ValueError",
+            )
+        return results
+
+    @property
+    def many_form(self) -> str:
+        """What `predict_many` wants its queries as: pandas, pyarrow, polars, polars.lazy or list."""
+        return self._many_form
+
+
+def load(message: Mapping[str, Any], artifact: int | None, files: int | None) -> Model:
+    """The model of a message with source, module_name, modules, artifact_digest and the names of the functions.
+
+    Runs with the files of training in the working directory. Both descriptors are closed.
+    """
+    if files is not None:
+        unpack(files)
+    module = source.load(message["source"], message.get("module_name") or "model", message.get("modules"))
+    predict, predict_many, initialize = (
+        source.function(module, name) if (name := message.get(f"{role}_function")) else None
+        for role in ("predict", "predict_many", "initialize")
+    )
+    if predict is None and predict_many is None:
+        raise Refused("The model has neither a predict nor a predict_many function.", "NameError")
+    model = unpickle(artifact, message.get("artifact_digest")) if artifact is not None else None
+    return Model(initialize(model) if initialize is not None else model, predict, predict_many)
+
+
+def unpickle(descriptor: int, digest: str | None) -> object:
+    """The object in the file behind `descriptor`, after a look at its digest where one is given."""
+    with os.fdopen(descriptor, "rb") as file:
+        if digest is not None:
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                raise Refused("The stored model is damaged: its digest is not the one that was recorded.", "ValueError")
+            file.seek(0)
+        return pickle.load(file)
+
+
+def unpack(descriptor: int) -> None:
+    """Unpacks the files of training into the working directory."""
+    with os.fdopen(descriptor, "rb") as file, tarfile.open(fileobj=file, mode="r|") as archive:
+        archive.extractall(".", filter="data")
+
+
+def _many_form(function: Callable[..., object]) -> str:
+    wanted = source.annotation(function, 1)
+    if isinstance(wanted, str):
+        name = wanted.partition("[")[0].rpartition(".")[2]
+    else:
+        origin = getattr(wanted, "__origin__", wanted)
+        name = str(getattr(origin, "__name__", ""))
+    return "list" if name in ("list", "List", "Sequence", "Iterable") else frames.form_for(function, 1)
+
+
+def _as(queries: Sequence[object], form: str) -> object:
+    if form == "list":
+        return list(queries)
+    if form == "pyarrow":
+        import pyarrow
+
+        return pyarrow.Table.from_pylist(list(queries))
+    if form in ("polars", "polars.lazy"):
+        import polars
+
+        frame = polars.DataFrame(list(queries), infer_schema_length=None)
+        return frame.lazy() if form == "polars.lazy" else frame
+    import pandas
+
+    return pandas.DataFrame(list(queries))
+
+
+def _in_order(found: Any) -> Sequence[Any]:
+    """What `predict_many` gave as a sequence of results: a table's rows, an array's first axis, any iterable."""
+    kind = type(found)
+    package = kind.__module__.partition(".")[0]
+    if package == "pandas" and kind.__name__ == "DataFrame":
+        rows: list[Any] = found.to_dict("records")
+        return rows
+    if package in ("pandas", "numpy") and hasattr(found, "tolist"):
+        if kind.__name__ == "ndarray" and found.ndim == 0:
+            raise Refused("predict_many gave a single value; it must give one result per query.", "TypeError")
+        if getattr(found.dtype, "kind", "O") in "Mm":
+            return list(found)
+        values: list[Any] = found.tolist()
+        return values
+    if package == "polars":
+        frame = found.collect() if kind.__name__ == "LazyFrame" else found
+        listed: list[Any] = frame.to_dicts() if hasattr(frame, "to_dicts") else frame.to_list()
+        return listed
+    if package == "pyarrow":
+        values = found.to_pylist()
+        return values
+    if isinstance(found, str | bytes | dict) or not hasattr(found, "__iter__"):
+        raise Refused(
+            f"predict_many gave {'nothing' if found is None else f'an object of type {kind.__name__}'}; "
+            "it must give one result per query: a list, an array, a Series or a DataFrame.",
+            "TypeError",
+        )
+    return found if isinstance(found, list | tuple) else list(found)

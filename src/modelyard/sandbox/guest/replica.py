@@ -1,0 +1,213 @@
+"""The task `replica`: a model that is initialised once and then answers predictions over a Unix socket.
+
+The gateway connects, sends frames and gets answers, matched by the number that it gave each request. A thread-safe
+model is called on several threads at once; any other strictly one call at a time. Never returns while it serves.
+
+Request: u32 length of the body, u32 number, u8 kind, body (the JSON of the call: queryData and further arguments).
+Answer: u32 length of the body, u32 number, u8 status, body (the JSON of the result, or of type, value, traceback).
+"""
+
+import contextlib
+import json
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from . import answers, failures, model
+
+if TYPE_CHECKING:
+    from .work import Work
+
+HEADER = struct.Struct("!IIB")
+PREDICT, PREDICT_MULTIPLE, PING = 1, 2, 3
+OK, USER_ERROR, REFUSED = 0, 1, 2
+#: Longest time that a finished answer waits for others to travel with.
+_COALESCE_S = 0.001
+#: Keys of the call that are the platform's, not the function's.
+_OURS = ("queryData", "deploymentToken", "deploymentId")
+
+Send = Callable[[bytes], None]
+
+
+def replica(work: "Work") -> None:
+    """Message: as `model.load`, and thread_safe, threads, arguments (defaults of the deployment), artifact, files.
+
+    Files: the listening socket, then the artifact and the archive of files where the message says that they come.
+    """
+    message: dict[str, Any] = work.message
+    listener, *rest = work.fds
+    artifact = rest.pop(0) if message.get("artifact", bool(rest)) else None
+    files = rest.pop(0) if message.get("files", bool(rest)) else None
+    work.started()
+    loaded = model.load(message, artifact, files)
+    handler = Handler(loaded, message.get("arguments") or {})
+    work.answer({"ready": True, "predict_many": loaded.has_predict_many})
+    threads = int(message.get("threads") or 8) if message.get("thread_safe") else 0
+    Server(socket.socket(fileno=listener), handler.answer, threads).serve()
+
+
+class Handler:
+    """From one request to one answer."""
+
+    def __init__(self, loaded: model.Model, arguments: dict[str, object]) -> None:
+        self._model, self._arguments = loaded, arguments
+        self._decode = _decoder()
+
+    def answer(self, number: int, kind: int, body: bytes) -> bytes:
+        """The whole answer frame. Never raises."""
+        try:
+            status, result = OK, self._result(kind, body)
+        except _BadRequest as error:
+            status, result = REFUSED, json.dumps({"type": "InvalidRequest", "value": str(error), "traceback": ""}).encode()
+        except BaseException as error:  # noqa: BLE001 - a failure of user code is an answer
+            status, result = USER_ERROR, json.dumps(failures.describe(error)).encode()
+        return HEADER.pack(len(result), number, status) + result
+
+    def _result(self, kind: int, body: bytes) -> bytes:
+        if kind == PING:
+            return b"null"
+        query, arguments = self._call(body)
+        if kind == PREDICT:
+            return answers.to_json(self._model.predict(query, arguments))
+        if kind != PREDICT_MULTIPLE:
+            raise _BadRequest(f"no request of kind {kind}")
+        if not isinstance(query, list):
+            raise _BadRequest("queryData must be a list of queries")
+        return answers.to_json(self._model.predict_many(query, arguments) if query else [])
+
+    def _call(self, body: bytes) -> tuple[Any, dict[str, Any]]:
+        try:
+            call = self._decode(body)
+        except (ValueError, RecursionError) as error:
+            raise _BadRequest(f"the body is not JSON: {error}") from None
+        if not isinstance(call, dict):
+            raise _BadRequest("the body must be a JSON object")
+        query = call.get("queryData")
+        if len(call) == 1 and not self._arguments:
+            return query, {}
+        given = {name: value for name, value in call.items() if name not in _OURS and value is not None}
+        return query, {**self._arguments, **given}
+
+
+class Server:
+    """Connections of the gateway, and one thread or several for the user's code."""
+
+    def __init__(self, listener: socket.socket, answer: Callable[[int, int, bytes], bytes], threads: int) -> None:
+        self._listener, self._answer = listener, answer
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict") if threads else None
+        self._selector = selectors.DefaultSelector()
+
+    def serve(self) -> None:
+        """Accepts and answers until the guest is killed."""
+        self._listener.setblocking(False)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        while True:
+            for key, _ in self._selector.select():
+                if isinstance(key.fileobj, socket.socket) and key.data is None:
+                    self._accept()
+                else:
+                    self._read(key.data)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            connection, _ = self._listener.accept()
+            connection.setblocking(True)
+            self._selector.register(connection, selectors.EVENT_READ, Connection(connection))
+
+    def _read(self, connection: "Connection") -> None:
+        if not connection.fill():
+            self._selector.unregister(connection.socket)
+            connection.close()
+            return
+        for number, kind, body in connection.requests():
+            if self._pool is not None:
+                self._pool.submit(self._answer_on_thread, connection, number, kind, body)
+            else:
+                connection.put(self._answer(number, kind, body))
+        connection.flush()
+
+    def _answer_on_thread(self, connection: "Connection", number: int, kind: int, body: bytes) -> None:
+        connection.put(self._answer(number, kind, body))
+        connection.flush()
+
+
+class Connection:
+    """One connection of the gateway: requests cut out of its bytes, answers gathered and sent together."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self.socket = connected
+        self._received = bytearray()
+        self._ready: list[bytes] = []
+        self._since = 0.0
+        self._lock = threading.Lock()
+        self._sending = False
+
+    def fill(self) -> bool:
+        """Reads what has come; False at the end of the connection."""
+        try:
+            data = self.socket.recv(1 << 18)
+        except OSError:
+            return False
+        self._received += data
+        return bool(data)
+
+    def requests(self) -> "list[tuple[int, int, bytes]]":
+        """The whole requests among what has come."""
+        found, at, received = [], 0, self._received
+        while len(received) - at >= HEADER.size:
+            length, number, kind = HEADER.unpack_from(received, at)
+            end = at + HEADER.size + length
+            if len(received) < end:
+                break
+            found.append((number, kind, bytes(received[at + HEADER.size : end])))
+            at = end
+        del received[:at]
+        return found
+
+    def put(self, answer: bytes) -> None:
+        """Keeps an answer for the next flush, which comes at once if the oldest one has waited long enough."""
+        with self._lock:
+            now = time.monotonic()
+            if not self._ready:
+                self._since = now
+            self._ready.append(answer)
+            due = now - self._since > _COALESCE_S
+        if due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Sends what is ready, unless another thread is at it and will take these along."""
+        while True:
+            with self._lock:
+                if self._sending or not self._ready:
+                    return
+                data, self._ready, self._sending = b"".join(self._ready), [], True
+            try:
+                self.socket.sendall(data)
+            except OSError:
+                return  # the gateway has left; `fill` notices
+            finally:
+                with self._lock:
+                    self._sending = False
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.socket.close()
+
+
+class _BadRequest(Exception):
+    """The call itself can't be understood."""
+
+
+def _decoder() -> Callable[[bytes], Any]:
+    try:
+        import msgspec
+    except ImportError:
+        return json.loads
+    decode: Callable[[bytes], Any] = msgspec.json.Decoder().decode
+    return decode
