@@ -1,7 +1,8 @@
 """What a revision says, as a value: merged from the newest one and a caller's changes, then checked, then kept.
 
 `revisions.py` does the keeping. Nothing here touches the database or runs anything of the user's: the check of the
-source parses only (`source_code.check`). A change of None leaves what is; `""` clears an optional function, `[]` a list.
+source parses only (`source_code.check`). A change of None leaves what is; `""` clears an optional function, `[]` a
+list.
 Source: updatePythonModel, Arguments and Exceptions.
 """
 

@@ -17,12 +17,14 @@ from modelyard.database import Database
 from modelyard.errors import ConflictError, DataNotFoundError, InvalidParameterError
 from modelyard.feature_groups import lineage
 from modelyard.feature_groups.tables import get_by_table_names
-from modelyard.ids import FeatureGroupId, ModelId, OrganizationId, ProjectId, RevisionId, new_id
+from modelyard.ids import Digest, FeatureGroupId, ModelId, OrganizationId, ProjectId, RevisionId, new_id
 from modelyard.models import definition as definitions
 from modelyard.models.definition import Changes, Definition
+from modelyard.models.describe import describe_model
 from modelyard.models.records import Model, ModelRevision, ModelText
 from modelyard.models.retrain import start_training
-from modelyard.models.versions import read_texts
+from modelyard.models.versions import get_model, read_texts
+from modelyard.models.wire import ModelShape
 from modelyard.projects.access import get_project, note_occupant
 from modelyard.source_code.check import Checker
 
@@ -62,7 +64,13 @@ def create(call: Call, project_id: ProjectId, name: str | None, changes: Changes
     return model.model_id
 
 
-def revise(call: Call, model_id: ModelId, changes: Changes) -> None:
+def answer(call: Call, model_id: ModelId) -> ModelShape:
+    """The model as it is after the change, read anew: the call's own session may see the time before it."""
+    with call.parts.get(Database).read() as session:
+        return describe_model(session, get_model(session, call.organization_id, model_id))
+
+
+def revise(call: Call, model_id: ModelId, changes: Changes) -> ModelId:
     """A new revision of the model: its newest one with the changes in it. The older ones stay as they are."""
     database = call.parts.get(Database)
     with database.read() as session:
@@ -76,7 +84,7 @@ def revise(call: Call, model_id: ModelId, changes: Changes) -> None:
         checked = merged if source is None else definitions.check(call.parts.get(Checker), merged, source)
         with database.write() as session:
             if _append(session, call, model_id, changes, checked):
-                return
+                return model_id
     raise ConflictError(f"Model {model_id} is being changed by others all the time; try again.")
 
 
@@ -154,14 +162,16 @@ def _keep(
     session.flush()
 
 
-def put_text(session: Session, text: str) -> None:
-    """Keeps a long text under its digest; keeping it again changes nothing."""
+def put_text(session: Session, text: str) -> Digest:
+    """Keeps a long text under its digest, which it gives; keeping it again changes nothing."""
     content = text.encode()
-    values = {"digest": definitions.digest_of(content), "content": content}
+    digest = definitions.digest_of(content)
+    values = {"digest": digest, "content": content}
     if session.get_bind().dialect.name == "postgresql":
         session.execute(postgresql.insert(ModelText).values(values).on_conflict_do_nothing())
     else:
         session.execute(sqlite.insert(ModelText).values(values).on_conflict_do_nothing())
+    return digest
 
 
 def _note_tables(session: Session, model: Model, definition: Definition) -> None:

@@ -15,8 +15,8 @@ from modelyard.errors import ConflictError, DataNotFoundError, NotReadyError
 from modelyard.ids import DeploymentId, Digest, ModelId, ModelVersionId, OrganizationId, ProjectId
 from modelyard.models.records import Model, ModelRevision, ModelText, ModelVersion, ModelVersionUser, VersionStatus
 
-#: Name under which a source is imported in its guests, at training and at serving: what is pickled refers to it.
-MODULE_NAME = "modelyard_source"
+#: File name (without .py) that tracebacks show for the user's source.
+MODULE_NAME = "model"
 
 
 @dataclass(frozen=True, slots=True)

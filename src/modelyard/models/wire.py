@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from modelyard.refresh.wire import RefreshScheduleShape
+
 Config = dict[str, Any]
 
 
@@ -129,7 +131,7 @@ class ModelShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     training_required: bool
     latest_model_version: ModelVersionShape | None
     location: ModelLocationShape | None
-    refresh_schedules: list[Any]
+    refresh_schedules: list[RefreshScheduleShape]
     code_source: CodeSourceShape
     database_connector: DatabaseConnectorShape | None
     data_llm_feature_groups: list[Config]

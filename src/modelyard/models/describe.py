@@ -1,0 +1,244 @@
+"""From rows to what callers see: models with their newest version, versions with their pinned source.
+
+A Python model is one algorithm, its own: the algorithm's id is the model's, its name the model's name. Lists read
+everything in a handful of queries, however long they are, and show sources up to `LISTED_SOURCE` bytes only.
+Source: updatePythonModel, Response; what is empty here is so because a Python model has no such thing.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelyard.clock import iso
+from modelyard.database import JsonObject
+from modelyard.ids import Digest, ModelId, ModelVersionId, RevisionId
+from modelyard.models.freshness import find_stale
+from modelyard.models.records import ENDED, Model, ModelRevision, ModelVersion, VersionStatus
+from modelyard.models.schedules import schedules_of_models
+from modelyard.models.versions import read_texts
+from modelyard.models.wire import CodeSourceShape, Config, DeployableAlgorithmShape, ModelShape, ModelVersionShape
+from modelyard.refresh.wire import RefreshScheduleShape
+
+#: Name of the config's class in the SDK, and the problem type by which the SDK finds it.
+CONFIG_TYPE = "CustomAlgorithmTrainingConfig"
+PROBLEM_TYPE = "trainable_plug_and_play"
+#: The one type of model that is trained.
+TRAINED_TYPES = [{"label": "Python Model", "value": "PYTHON_MODEL"}]
+#: Bytes up to which a source is shown in lists; describing the one object shows any source.
+LISTED_SOURCE = 64 * 1024
+
+
+@dataclass
+class _Read:
+    """What was read for one answer."""
+
+    heads: dict[ModelId, ModelRevision] = field(default_factory=dict)
+    versions: dict[ModelVersionId, ModelVersion] = field(default_factory=dict)
+    revisions: dict[RevisionId, ModelRevision] = field(default_factory=dict)
+    texts: dict[Digest, str] = field(default_factory=dict)
+    stale: set[ModelVersionId] = field(default_factory=set)
+
+
+def describe_model(session: Session, model: Model) -> ModelShape:
+    """One model."""
+    return describe_models(session, [model])[0]
+
+
+def describe_models(session: Session, models: Sequence[Model], *, listing: bool = False) -> list[ModelShape]:
+    """The models, in that order."""
+    read = _Read(heads=_read_heads(session, models))
+    wanted = [each for model in models for each in (model.latest_version, model.trained_version) if each]
+    _read_versions(session, read, wanted)
+    read.revisions |= {head.revision_id: head for head in read.heads.values()}
+    read.texts = _read_sources(session, read, listing=listing)
+    read.stale = find_stale(session, _unchanged(read, models))
+    schedules = schedules_of_models(session, [model.model_id for model in models])
+    return [_model(model, read, schedules.get(model.model_id, [])) for model in models]
+
+
+def describe_version(session: Session, version: ModelVersion) -> ModelVersionShape:
+    """One version."""
+    return describe_versions(session, [version])[0]
+
+
+def describe_versions(
+    session: Session, versions: Sequence[ModelVersion], *, listing: bool = False
+) -> list[ModelVersionShape]:
+    """The versions, in that order."""
+    query = select(Model).where(Model.model_id.in_({version.model_id for version in versions}))
+    models = {model.model_id: model for model in session.scalars(query)}
+    read = _Read(heads=_read_heads(session, list(models.values())))
+    read.revisions = _read_revisions(session, [version.revision_id for version in versions])
+    read.texts = _read_sources(session, read, listing=listing)
+    return [_version(version, models[version.model_id], read) for version in versions]
+
+
+def config_shape(config: JsonObject | None) -> Config:
+    """A training config as the SDK reads it: the caller's own keys, and the documented ones.
+
+    The SDK's class attributes `_SUPPORT_KWARGS` and `_UPPER_SNAKE_CASE_KEYS` stay out: its parser takes them for
+    arguments of the constructor and fails on the whole answer.
+    """
+    own = dict(config or {})
+    fields = ("ALGORITHM", "KWARGS", "PROBLEM_TYPE", "TIMEOUT_MINUTES")
+    further = {name: value for name, value in own.items() if name not in fields}
+    return {"ALGORITHM": None, "KWARGS": further, "PROBLEM_TYPE": PROBLEM_TYPE, "TIMEOUT_MINUTES": None} | own
+
+
+def _read_heads(session: Session, models: Sequence[Model]) -> dict[ModelId, ModelRevision]:
+    query = (
+        select(ModelRevision)
+        .join(Model, (Model.model_id == ModelRevision.model_id) & (Model.head == ModelRevision.number))
+        .where(Model.model_id.in_([model.model_id for model in models]))
+    )
+    return {head.model_id: head for head in session.scalars(query)}
+
+
+def _read_versions(session: Session, read: _Read, wanted: Iterable[ModelVersionId]) -> None:
+    query = (
+        select(ModelVersion, ModelRevision)
+        .join(ModelRevision, ModelRevision.revision_id == ModelVersion.revision_id)
+        .where(ModelVersion.model_version.in_(set(wanted)))
+    )
+    for version, revision in session.execute(query):
+        read.versions[version.model_version] = version
+        read.revisions[revision.revision_id] = revision
+
+
+def _read_revisions(session: Session, wanted: Iterable[RevisionId]) -> dict[RevisionId, ModelRevision]:
+    query = select(ModelRevision).where(ModelRevision.revision_id.in_(set(wanted)))
+    return {revision.revision_id: revision for revision in session.scalars(query)}
+
+
+def _read_sources(session: Session, read: _Read, *, listing: bool) -> dict[Digest, str]:
+    shown = [each for each in read.revisions.values() if not listing or each.source_size <= LISTED_SOURCE]
+    return read_texts(session, [revision.source_digest for revision in shown])
+
+
+def _unchanged(read: _Read, models: Sequence[Model]) -> list[ModelVersion]:
+    """The newest complete versions whose model has not changed since; only of those the tables matter."""
+    trained = [read.versions.get(model.trained_version) for model in models if model.trained_version]
+    return [each for each in trained if each and each.fingerprint == read.heads[each.model_id].fingerprint]
+
+
+def _is_training_required(model: Model, read: _Read) -> bool:
+    trained = read.versions.get(model.trained_version) if model.trained_version else None
+    if trained is None or trained.fingerprint != read.heads[model.model_id].fingerprint:
+        return True
+    return trained.model_version in read.stale
+
+
+def _model(model: Model, read: _Read, schedules: list[RefreshScheduleShape]) -> ModelShape:
+    head = read.heads[model.model_id]
+    latest = read.versions.get(model.latest_version) if model.latest_version else None
+    return ModelShape(
+        name=model.name,
+        model_id=model.model_id,
+        model_config_type=CONFIG_TYPE,
+        model_prediction_config=model.prediction_config,
+        created_at=iso(model.created_at),
+        project_id=model.project_id,
+        shared=False,
+        shared_at=None,
+        train_function_name=head.train_function_name,
+        predict_function_name=head.predict_function_name,
+        predict_many_function_name=head.predict_many_function_name,
+        initialize_function_name=head.initialize_function_name,
+        training_input_tables=head.training_input_tables,
+        source_code=read.texts.get(head.source_digest),
+        cpu_size=head.cpu_size,
+        memory=head.memory_gib,
+        training_feature_group_ids=head.feature_group_ids,
+        algorithm_model_configs=[],
+        training_vector_store_versions=[],
+        document_retrievers=[],
+        document_retriever_ids=[],
+        is_python_model=model.is_python_model,
+        default_algorithm=model.model_id,
+        custom_algorithm_configs={},
+        restricted_algorithms={},
+        use_gpu=head.use_gpu,
+        is_thread_safe=head.is_thread_safe,
+        notebook_id=head.notebook_id or model.notebook_id,
+        training_required=_is_training_required(model, read),
+        latest_model_version=_version(latest, model, read) if latest else None,
+        location=None,
+        refresh_schedules=schedules,
+        code_source=_code_source(head, read),
+        database_connector=None,
+        data_llm_feature_groups=[],
+        model_config=config_shape(head.training_config),
+    )
+
+
+def _version(version: ModelVersion, model: Model, read: _Read) -> ModelVersionShape:
+    revision = read.revisions[version.revision_id]
+    has_ended, is_complete = version.status in ENDED, version.status == VersionStatus.COMPLETE
+    algorithm = {"algorithm": model.model_id, "name": model.name}
+    pinned = version.feature_group_versions
+    return ModelVersionShape(
+        model_version=version.model_version,
+        model_config_type=CONFIG_TYPE,
+        status=version.status,
+        model_id=version.model_id,
+        model_prediction_config=model.prediction_config,
+        training_started_at=iso(version.training_started_at),
+        training_completed_at=iso(version.training_completed_at),
+        feature_group_versions=pinned or [],
+        custom_algorithms=[],
+        builtin_algorithms=[],
+        error=version.error,
+        pending_deployment_ids=version.pending_deployment_ids,
+        failed_deployment_ids=version.failed_deployment_ids,
+        cpu_size=version.cpu_size,
+        memory=version.memory_gib,
+        automl_complete=has_ended,
+        training_feature_group_ids=version.feature_group_ids,
+        training_document_retriever_versions=[],
+        document_retriever_mappings={},
+        best_algorithm=algorithm if is_complete else None,
+        default_algorithm=algorithm,
+        feature_analysis_status=_analysis(version),
+        data_cluster_info={},
+        custom_algorithm_configs={},
+        trained_model_types=TRAINED_TYPES if is_complete else [],
+        use_gpu=version.use_gpu,
+        partial_complete=has_ended,
+        model_feature_group_schema_mappings=dict(zip(version.feature_group_ids, pinned or [], strict=False)),
+        training_config_updated=revision.training_config != read.heads[model.model_id].training_config,
+        code_source=_code_source(revision, read),
+        model_config=config_shape(version.training_config),
+        deployable_algorithms=[_deployable(model, revision)] if is_complete else [],
+    )
+
+
+def _analysis(version: ModelVersion) -> str:
+    """The features of a Python model are the columns of its tables: known once their versions are pinned."""
+    if version.feature_group_versions is not None:
+        return VersionStatus.COMPLETE
+    return VersionStatus.FAILED if version.status in ENDED else VersionStatus.PENDING
+
+
+def _deployable(model: Model, revision: ModelRevision) -> DeployableAlgorithmShape:
+    return DeployableAlgorithmShape(
+        algorithm=model.model_id,
+        name=model.name,
+        trained_model_types=TRAINED_TYPES,
+        only_offline_deployable=revision.predict_function_name is None,
+    )
+
+
+def _code_source(revision: ModelRevision, read: _Read) -> CodeSourceShape:
+    return CodeSourceShape(
+        source_type="TEXT",
+        source_code=read.texts.get(revision.source_digest),
+        application_connector_id=None,
+        application_connector_info=None,
+        package_requirements=revision.package_requirements,
+        status="COMPLETE",
+        error=None,
+        publishing_msg=revision.publishing_msg,
+        module_dependencies=revision.module_dependencies,
+    )
