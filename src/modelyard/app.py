@@ -16,9 +16,11 @@ from modelyard.accounts.first_run import prepare_accounts
 from modelyard.actions import Action, collect
 from modelyard.api.application import build_application
 from modelyard.api.door import Door
+from modelyard.api.lane import Lane
 from modelyard.clock import Clock, utc_now
 from modelyard.container import Container
 from modelyard.database import Database
+from modelyard.deployments.routing import Routing
 from modelyard.environments import Environments
 from modelyard.execution import RunKind
 from modelyard.execution.agent import Agent
@@ -76,7 +78,8 @@ def all_kinds() -> dict[str, RunKind]:
 def gateway(house: House) -> ASGIApp:
     """The ASGI application of a gateway process."""
     door = Door(house.actions, house.database, gateway_parts(house), house.settings, house.clock)
-    return build_application(door, house.actions, lambda: _problems(house))
+    application = build_application(door, house.actions, lambda: _problems(house))
+    return Lane(application, Routing(house.database), house.database, house.settings)
 
 
 def agent(house: House) -> Agent:

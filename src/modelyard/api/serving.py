@@ -39,7 +39,7 @@ class Server:
             loop="uvloop",
             http="httptools",
             ws="none",
-            lifespan="off",
+            lifespan="on",
             log_config=None,
             log_level=logging.WARNING,
             access_log=False,

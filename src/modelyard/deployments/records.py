@@ -11,7 +11,7 @@ from sqlalchemy import ForeignKey, Index, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.database import JsonObject, Record
-from modelyard.ids import DeploymentId, ModelId, ModelVersionId, OrganizationId, ProjectId, ReplicaId, RunId
+from modelyard.ids import DeploymentId, ModelId, ModelVersionId, OrganizationId, ProjectId, ReplicaId, ServingId
 
 
 class DeploymentStatus(StrEnum):
@@ -74,9 +74,12 @@ class Deployment(Record):
     #: The arguments above win over what a call says, instead of filling in what it leaves out.
     arguments_override: Mapped[bool] = mapped_column(default=False)
     batch_streaming_updates: Mapped[bool] = mapped_column(default=False)
-    #: The serve run that answers (or comes up first), and the one of a switch under way.
-    serve_run_id: Mapped[RunId | None]
-    pending_run_id: Mapped[RunId | None]
+    #: A serving is one version being served by one run. This one answers, or comes up first.
+    serving_id: Mapped[ServingId | None]
+    #: The serving of a switch under way; it stays here until the gateways have learned of it.
+    pending_serving_id: Mapped[ServingId | None]
+    #: The serving before that, to be ended once no gateway sends it calls any more.
+    former_serving_id: Mapped[ServingId | None]
 
 
 class DeploymentToken(Record):
@@ -100,8 +103,6 @@ class ReplicaState(StrEnum):
 
     #: Takes calls.
     READY = "READY"
-    #: Finishes what it has begun and gets nothing new.
-    DRAINING = "DRAINING"
     #: A gateway saw a call pass its time limit here; the agent replaces it.
     CONDEMNED = "CONDEMNED"
 
@@ -114,8 +115,7 @@ class Replica(Record):
 
     replica_id: Mapped[ReplicaId] = mapped_column(primary_key=True)
     deployment_id: Mapped[DeploymentId] = mapped_column(ForeignKey("deployments.deployment_id", ondelete="CASCADE"))
-    model_version: Mapped[ModelVersionId]
-    run_id: Mapped[RunId]
+    serving_id: Mapped[ServingId] = mapped_column(index=True)
     state: Mapped[ReplicaState] = mapped_column(Text)
     machine: Mapped[str]
     #: Path of the listening Unix socket on that machine.

@@ -20,7 +20,7 @@ from modelyard.database import Database, JsonObject
 from modelyard.deployments.changes import read_revision
 from modelyard.deployments.records import Deployment, DeploymentStatus, DeploymentToken, Replica, ReplicaState
 from modelyard.execution.liveness import machine_name
-from modelyard.ids import DeploymentId, ModelVersionId, OrganizationId, ProjectId, ReplicaId
+from modelyard.ids import DeploymentId, ModelVersionId, OrganizationId, ProjectId, ReplicaId, ServingId
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Place(NamedTuple):
     """A ready replica and where it listens."""
 
     replica_id: ReplicaId
-    model_version: ModelVersionId
+    serving_id: ServingId
     socket: str
     is_thread_safe: bool
 
@@ -78,9 +78,8 @@ class Routing:
         self._wanted = threading.Event()
         self._closing = threading.Event()
         self._looked_at = 0.0
-        self._looks = 0
         self._read_at = 0.0
-        self._seen = threading.Condition()
+        self._askers: list[Callable[[], None]] = []
         self._listeners: list[Callable[[RoutingTable], None]] = []
         self._errands: list[Callable[[Session], None]] = []
         self._thread: threading.Thread | None = None
@@ -103,8 +102,10 @@ class Routing:
         self._listeners.append(listener)
         listener(self.table)
 
-    def look_again(self) -> None:
-        """Asks for a look at once; never waits. Many askers share one look."""
+    def look_again(self, then: Callable[[], None] | None = None) -> None:
+        """Asks for a look at once and never waits; many askers share one. The thread calls `then` after it."""
+        if then is not None:
+            self._askers.append(then)
         self._wanted.set()
 
     def run_errand(self, errand: Callable[[Session], None]) -> None:
@@ -118,12 +119,15 @@ class Routing:
             if asked:
                 self._wanted.clear()
                 time.sleep(max(self._looked_at + LOOK_PAUSE_S - time.monotonic(), 0))
+            askers, self._askers = self._askers, []
             try:
                 self._run_errands()
                 self._look(force=False)
             except SQLAlchemyError as error:
                 log.warning("the database does not answer, serving with what is known: %s", error)
                 self._closing.wait(self._poll_s)
+            for then in askers:
+                then()
 
     def _run_errands(self) -> None:
         while self._errands:
@@ -152,7 +156,7 @@ def read_table(session: Session, revision: int) -> RoutingTable:
     places: dict[DeploymentId, list[Place]] = {}
     here = (Replica.state == ReplicaState.READY, Replica.machine == machine_name())
     for replica in session.scalars(select(Replica).where(*here).order_by(Replica.started_at, Replica.replica_id)):
-        place = Place(replica.replica_id, replica.model_version, replica.socket, replica.is_thread_safe)
+        place = Place(replica.replica_id, replica.serving_id, replica.socket, replica.is_thread_safe)
         places.setdefault(replica.deployment_id, []).append(place)
     routes: dict[str, Route] = {
         deployment.deployment_id: _route(deployment, places.get(deployment.deployment_id, []))
@@ -176,5 +180,5 @@ def _route(deployment: Deployment, places: list[Place]) -> Route:
         calls_per_second=deployment.calls_per_second,
         arguments=deployment.default_prediction_arguments,
         arguments_override=deployment.arguments_override,
-        places=tuple(place for place in places if place.model_version == deployment.model_version),
+        places=tuple(place for place in places if place.serving_id == deployment.serving_id),
     )

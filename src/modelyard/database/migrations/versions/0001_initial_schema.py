@@ -57,8 +57,9 @@ def upgrade() -> None:
     sa.Column('default_prediction_arguments', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('arguments_override', sa.Boolean(), nullable=False),
     sa.Column('batch_streaming_updates', sa.Boolean(), nullable=False),
-    sa.Column('serve_run_id', sa.String(), nullable=True),
-    sa.Column('pending_run_id', sa.String(), nullable=True),
+    sa.Column('serving_id', sa.String(), nullable=True),
+    sa.Column('pending_serving_id', sa.String(), nullable=True),
+    sa.Column('former_serving_id', sa.String(), nullable=True),
     sa.PrimaryKeyConstraint('deployment_id', name=op.f('pk_deployments'))
     )
     with op.batch_alter_table('deployments', schema=None) as batch_op:
@@ -336,8 +337,7 @@ def upgrade() -> None:
     op.create_table('replicas',
     sa.Column('replica_id', sa.String(), nullable=False),
     sa.Column('deployment_id', sa.String(), nullable=False),
-    sa.Column('model_version', sa.String(), nullable=False),
-    sa.Column('run_id', sa.String(), nullable=False),
+    sa.Column('serving_id', sa.String(), nullable=False),
     sa.Column('state', sa.Text(), nullable=False),
     sa.Column('machine', sa.String(), nullable=False),
     sa.Column('socket', sa.String(), nullable=False),
@@ -348,6 +348,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('replicas', schema=None) as batch_op:
         batch_op.create_index('ix_replicas_deployment', ['deployment_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_replicas_serving_id'), ['serving_id'], unique=False)
 
     op.create_table('run_logs',
     sa.Column('run_id', sa.String(), nullable=False),
@@ -467,6 +468,7 @@ def downgrade() -> None:
     op.drop_table('users')
     op.drop_table('run_logs')
     with op.batch_alter_table('replicas', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_replicas_serving_id'))
         batch_op.drop_index('ix_replicas_deployment')
 
     op.drop_table('replicas')

@@ -1,0 +1,290 @@
+"""The fast lane: predictions go past Starlette, the door and the database, straight to a replica.
+
+`app.py` puts it in front of the ordinary application; it starts and ends with the server (ASGI's lifespan). For
+`predict` and `predictMultiple` it takes token and deployment from the query, looks both up in memory, forwards the
+body's bytes over `deployments.dispatch`, and puts the envelope around the bytes that come back. Nothing is decoded
+here, but for requests that come in another form (`lane_forms`). Whoever sends a valid API key of the deployment's
+organisation needs no token.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from modelyard.accounts.keys import Holder, digest_of, find_holder
+from modelyard.api.envelope import failure_bytes
+from modelyard.api.lane_forms import Target, fill_in, read_target, rewrite
+from modelyard.database import Database
+from modelyard.deployments.connection import TOO_LARGE
+from modelyard.deployments.dispatch import Dispatch, Line, not_ready
+from modelyard.deployments.frames import Answer, Kind, Status, read_failure
+from modelyard.deployments.records import DeploymentStatus
+from modelyard.deployments.routing import Routing
+from modelyard.errors import (
+    ApiError,
+    DataNotFoundError,
+    GenericPermissionDeniedError,
+    InternalServerError,
+    InvalidRequest,
+    MethodNotAllowed,
+    MissingParameterError,
+    PredictionError,
+    RequestTooLargeError,
+    TooManyRequestsError,
+)
+from modelyard.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+KINDS = {"/api/v0/predict": Kind.PREDICT, "/api/v0/predictMultiple": Kind.PREDICT_MULTIPLE}
+#: Seconds that a checked key is trusted without looking again: so long a revoked key may still work.
+KEY_TRUST_S = 1.0
+#: Successful calls of one second that are logged; past it only failures are.
+LOGGED_A_SECOND = 50
+#: Results up to this size are joined with their envelope, larger ones sent after it.
+JOINED = 64 * 1024
+OPENING, CLOSING = b'{"success":true,"result":', b',"requestId":"'
+
+
+class ClientLeft(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class Lane:
+    """An ASGI application that answers predictions and hands everything else on."""
+
+    def __init__(self, application: Application, routing: Routing, database: Database, settings: Settings) -> None:
+        self._application, self._routing, self._database, self._settings = application, routing, database, settings
+        self._dispatch: Dispatch | None = None
+        self._targets: dict[bytes, Target] = {}
+        self._holders: dict[str, tuple[float, Holder | None]] = {}
+        self._serial = 0
+        self._prefix = secrets.token_hex(5)
+        self._second = self._logged = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        kind = KINDS.get(scope["path"])
+        if kind is None:
+            await self._application(scope, receive, send)
+            return
+        began = time.perf_counter()
+        self._serial += 1
+        request_id = f"{self._prefix}{self._serial:010x}"
+        target: Target | None = None
+        try:
+            target = self._target(scope["query_string"])
+            body = await self._read(scope, receive)
+            if not target.is_plain or body[:1] != b"{":
+                target, body = rewrite(target, scope, body)
+            line = self._find(target, scope)
+            if line is None or line.route.status != DeploymentStatus.ACTIVE:
+                line = await self._find_anew(target, scope)
+            if line.route.arguments:
+                body = fill_in(body, line.route.arguments, override=line.route.arguments_override)
+            answer = await line.send(kind, body)
+            line.calls += 1
+            if answer.status == Status.OK:
+                await self._succeed(send, answer.body, request_id)
+                status = 200
+            else:
+                line.failures += 1
+                raise self._error(answer)
+        except ApiError as error:
+            status = error.status
+            await self._fail(send, error, request_id)
+        except ClientLeft:
+            status = 499
+        except Exception:  # the API's door: the caller gets a clean answer, the log the details
+            log.exception("request %s: a prediction failed", request_id)
+            status = 500
+            await self._fail(send, InternalServerError(), request_id)
+        self._note(request_id, target, status, began)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Reads the routing table before the first call and keeps it fresh until the server ends."""
+        loop = asyncio.get_running_loop()
+        await receive()
+        await loop.run_in_executor(None, self._routing.start)
+        self._dispatch = Dispatch(self._routing, self._settings)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self._dispatch.close()
+        await loop.run_in_executor(None, self._routing.close)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    # -- who asks what ------------------------------------------------------------------------------------------
+
+    def _target(self, query: bytes) -> Target:
+        target = self._targets.get(query)
+        if target is None:
+            target = read_target(query)
+            if len(query) < 512:
+                if len(self._targets) > 4096:
+                    self._targets.clear()
+                self._targets[query] = target
+        return target
+
+    def _find(self, target: Target, scope: Scope) -> Line | None:
+        """The deployment's line if the caller may use it; None where only a fresh look can tell."""
+        dispatch = self._dispatch
+        assert dispatch is not None, "the server was started without its lifespan"
+        line = dispatch.lines.get(target.deployment_id)
+        if line is None:
+            return None
+        if target.token:
+            return line if dispatch.table.tokens.get(target.token) == line.project_id else None
+        known = self._holders.get(digest_of(_api_key(scope)))
+        if known is None or known[0] < time.monotonic() or known[1] is None:
+            return None
+        return line if known[1].principal.organization_id == line.route.organization_id else None
+
+    async def _find_anew(self, target: Target, scope: Scope) -> Line:
+        """As `_find`, after a look at the database; raises where the caller is wrong."""
+        assert self._dispatch is not None
+        if not target.deployment_id:
+            raise MissingParameterError("Missing required parameter: deploymentId")
+        await self._dispatch.look_again()
+        if not target.token:
+            await self._look_up(_api_key(scope))
+        elif target.token not in self._dispatch.table.tokens:
+            raise GenericPermissionDeniedError("Invalid deployment token")
+        line = self._dispatch.lines.get(target.deployment_id)
+        organization_id = None if target.token else self._organization(scope)
+        if line is None or (organization_id is not None and organization_id != line.route.organization_id):
+            raise DataNotFoundError(f"Deployment {target.deployment_id[:100]} was not found")
+        if target.token and self._dispatch.table.tokens[target.token] != line.project_id:
+            raise GenericPermissionDeniedError("The deployment token belongs to another project than the deployment")
+        if line.route.status != DeploymentStatus.ACTIVE:
+            raise not_ready(line.route)
+        return line
+
+    async def _look_up(self, key: str) -> None:
+        if not key:
+            raise GenericPermissionDeniedError(
+                "Give a deploymentToken in the query, or an API key in the header apiKey"
+            )
+        assert self._dispatch is not None
+        holder = await self._dispatch.loop.run_in_executor(None, self._read_holder, key)
+        if len(self._holders) > 10_000:
+            self._holders.clear()
+        self._holders[digest_of(key)] = (time.monotonic() + KEY_TRUST_S, holder)
+        if holder is None:
+            raise GenericPermissionDeniedError("Invalid API Key")
+
+    def _read_holder(self, key: str) -> Holder | None:
+        with self._database.read() as session:
+            return find_holder(session, key)
+
+    def _organization(self, scope: Scope) -> str:
+        holder = self._holders[digest_of(_api_key(scope))][1]
+        assert holder is not None
+        return holder.principal.organization_id
+
+    # -- bytes in and out ---------------------------------------------------------------------------------------
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+        method = scope["method"]
+        if method == "GET":
+            return b""
+        if method != "POST":
+            raise MethodNotAllowed(f"Predictions are asked by POST or GET, not by {method[:20]}")
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientLeft
+        body: bytes = message.get("body", b"")
+        limit = self._settings.prediction_body_limit
+        if not message.get("more_body"):
+            if len(body) > limit:
+                raise _too_large(len(body), limit)
+            return body
+        return await _read_rest(body, scope, receive, limit)
+
+    async def _succeed(self, send: Send, result: bytes | bytearray, request_id: str) -> None:
+        end = CLOSING + request_id.encode() + b'"}'
+        size = len(OPENING) + len(result) + len(end)
+        await send({"type": "http.response.start", "status": 200, "headers": _headers(size, request_id)})
+        if len(result) <= JOINED:
+            await send({"type": "http.response.body", "body": OPENING + result + end})
+            return
+        await send({"type": "http.response.body", "body": OPENING, "more_body": True})
+        await send({"type": "http.response.body", "body": result, "more_body": True})
+        await send({"type": "http.response.body", "body": end})
+
+    async def _fail(self, send: Send, error: ApiError, request_id: str) -> None:
+        body = failure_bytes(error, request_id)
+        headers = _headers(len(body), request_id)
+        if isinstance(error, TooManyRequestsError):
+            headers.append((b"retry-after", b"%d" % error.retry_after_s))
+        await send({"type": "http.response.start", "status": error.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _error(self, answer: Answer) -> ApiError:
+        if answer.status == TOO_LARGE:
+            return PredictionError(
+                f"The prediction has {int(answer.body):,} bytes; "
+                f"at most {self._settings.prediction_answer_limit:,} are allowed"
+            )
+        failure = read_failure(answer.body)
+        said = ": ".join(filter(None, (failure.type, failure.value)))
+        if answer.status == Status.USER_ERROR:
+            return PredictionError(f"{said}\n{failure.traceback}".rstrip())
+        return InvalidRequest(failure.value or said)
+
+    def _note(self, request_id: str, target: Target | None, status: int, began: float) -> None:
+        """Logs every failure, and so many successes a second as a disk bears."""
+        now = time.perf_counter()
+        if int(now) != self._second:
+            self._second, self._logged = int(now), 0
+        self._logged += 1
+        if (status == 200 and self._logged > LOGGED_A_SECOND) or self._logged > 4 * LOGGED_A_SECOND:
+            return
+        deployment_id = target.deployment_id[:32] if target else ""
+        log.info("request %s: prediction by %s %d %.1f ms", request_id, deployment_id, status, (now - began) * 1000)
+
+
+async def _read_rest(first: bytes, scope: Scope, receive: Receive, limit: int) -> bytes:
+    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(int(declared), limit)
+    chunks, size, more = [first], len(first), True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientLeft
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > limit:
+            raise _too_large(size, limit)
+        more = message.get("more_body", False)
+    return b"".join(chunks)
+
+
+def _too_large(size: int, limit: int) -> RequestTooLargeError:
+    return RequestTooLargeError(f"The request's body has {size:,} bytes or more; at most {limit:,} are allowed")
+
+
+def _headers(size: int, request_id: str) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % size),
+        (b"x-request-id", request_id.encode()),
+    ]
+
+
+def _api_key(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"apikey":
+            return str(value, "latin-1")
+    return ""

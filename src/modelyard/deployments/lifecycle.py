@@ -1,0 +1,202 @@
+"""What may happen to a deployment: created, started, switched, stopped, deleted; for actions and auto-deployment.
+
+Each step changes the deployment's row and puts a serve run on the table, or asks for one's end, in the caller's
+transaction. The serve runs themselves report back through `progress.py`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelyard.deployments.changes import note_change
+from modelyard.deployments.records import TRANSITIONS, Deployment, DeploymentStatus, Replica
+from modelyard.errors import ConflictError, DataNotFoundError
+from modelyard.execution import Demand, cancel, enqueue
+from modelyard.execution.queue import find_run
+from modelyard.ids import DeploymentId, ModelVersionId, OrganizationId, ServingId, new_id
+from modelyard.models.records import ModelVersion
+from modelyard.models.versions import deployable, forget_user, note_deployment, note_user
+from modelyard.projects.access import forget_occupant, note_occupant
+
+#: Name of the run, bound in `runs.KINDS`.
+SERVE = "deployments.serve"
+#: Under which deployments stand in the lists of projects and versions.
+KIND = "deployment"
+#: What idle replicas take. To reserve their limits would keep trainings waiting for as long as anything is deployed.
+SERVING_DEMAND = Demand(cores=0.0, memory_gib=0.25)
+
+
+@dataclass(frozen=True)
+class DeploymentEvents:
+    """A part of the house. Each list is filled by `app.py` before anything runs."""
+
+    #: A deployment is about to be deleted; called in that transaction, may raise ConflictError.
+    deleting: list[Callable[[Session, Deployment], None]] = field(default_factory=list)
+
+
+def get_deployment(
+    session: Session, organization_id: OrganizationId, deployment_id: DeploymentId, *, for_update: bool = False
+) -> Deployment:
+    """The deployment; DataNotFoundError if the organisation has none of that id."""
+    deployment = session.get(Deployment, deployment_id, with_for_update=for_update or None)
+    if deployment is None or deployment.organization_id != organization_id:
+        raise DataNotFoundError(f"Deployment {deployment_id} was not found")
+    return deployment
+
+
+def add(session: Session, deployment: Deployment, version: ModelVersion, *, start: bool) -> None:
+    """Puts a new deployment on the table and, unless told otherwise, to work."""
+    deployable(session, version)
+    session.add(deployment)
+    session.flush()
+    _note(session, deployment)
+    if start:
+        _begin(session, deployment)
+    note_change(session)
+
+
+def start(session: Session, deployment: Deployment) -> None:
+    """Puts a stopped or failed deployment to work; one that works already is left as it is."""
+    if deployment.status not in (DeploymentStatus.STOPPED, DeploymentStatus.FAILED):
+        return
+    move(deployment, DeploymentStatus.PENDING)
+    deployment.error = None
+    _begin(session, deployment)
+    note_change(session)
+
+
+def stop(session: Session, deployment: Deployment) -> None:
+    """Takes no more calls, lets those under way end, and ends the replicas. A switch under way is given up."""
+    if deployment.status == DeploymentStatus.STOPPED:
+        return
+    move(deployment, DeploymentStatus.STOPPED)
+    abandon_switch(session, deployment)
+    end_serving(session, deployment.former_serving_id)
+    end_serving(session, deployment.serving_id)
+    deployment.serving_id = deployment.former_serving_id = None
+    note_change(session)
+
+
+def switch(session: Session, deployment: Deployment, version: ModelVersion) -> None:
+    """Brings up another version beside the one that answers; calls go over once it is ready.
+
+    A deployment that answers nothing yet, or has failed, begins with the new version; a stopped one only takes note.
+    """
+    if version.model_id != deployment.model_id:
+        raise ConflictError(
+            f"Model version {version.model_version} belongs to model {version.model_id}; "
+            f"deployment {deployment.deployment_id} serves model {deployment.model_id}"
+        )
+    deployable(session, version)
+    abandon_switch(session, deployment)
+    if deployment.status == DeploymentStatus.ACTIVE:
+        if version.model_version != deployment.model_version:
+            _begin_switch(session, deployment, version.model_version)
+    else:
+        _replace(session, deployment, version.model_version)
+    note_change(session)
+
+
+def serve_anew(session: Session, deployment: Deployment) -> None:
+    """Brings up the same version again beside itself, for what only a new replica learns."""
+    if deployment.status == DeploymentStatus.ACTIVE:
+        abandon_switch(session, deployment)
+        _begin_switch(session, deployment, deployment.model_version)
+        note_change(session)
+
+
+def delete(session: Session, events: DeploymentEvents, deployment: Deployment) -> None:
+    """Stops the deployment and removes it for good; its model stays."""
+    for listener in events.deleting:
+        listener(session, deployment)
+    stop(session, deployment)
+    forget_user(session, None, KIND, deployment.deployment_id)
+    note_deployment(session, deployment.model_version, deployment.deployment_id, None)
+    forget_occupant(session, KIND, deployment.deployment_id)
+    session.flush()
+    for replica in session.scalars(select(Replica).where(Replica.deployment_id == deployment.deployment_id)):
+        session.delete(replica)
+    session.flush()
+    session.delete(deployment)
+    note_change(session)
+
+
+def rename(session: Session, deployment: Deployment, name: str) -> None:
+    """Gives the deployment another name, here and where it is listed."""
+    deployment.name = name
+    _note(session, deployment)
+
+
+def abandon_switch(session: Session, deployment: Deployment) -> None:
+    """Gives up the switch under way, if there is one: the version that answers stays."""
+    pending = deployment.pending_model_version
+    if pending is not None and deployment.pending_serving_id != deployment.serving_id:
+        end_serving(session, deployment.pending_serving_id)
+        note_deployment(session, pending, deployment.deployment_id, None)
+        if pending != deployment.model_version:
+            forget_user(session, pending, KIND, deployment.deployment_id)
+    deployment.pending_model_version = deployment.pending_serving_id = None
+
+
+def end_serving(session: Session, serving_id: ServingId | None) -> None:
+    """Asks for the end of a serving's run."""
+    run = find_run(session, serving_id, SERVE) if serving_id is not None else None
+    if run is not None:
+        cancel(session, run.run_id)
+
+
+def move(deployment: Deployment, status: DeploymentStatus) -> None:
+    """Changes the status along the table of transitions; a step that is not there is a defect."""
+    before = DeploymentStatus(deployment.status)
+    if status is not before and status not in TRANSITIONS[before]:
+        raise ValueError(f"deployment {deployment.deployment_id} can't go from {before} to {status}")
+    deployment.status = status
+
+
+def _begin(session: Session, deployment: Deployment) -> None:
+    deployment.serving_id = _enqueue(session, deployment, deployment.model_version)
+
+
+def _begin_switch(session: Session, deployment: Deployment, version: ModelVersionId) -> None:
+    deployment.pending_model_version = version
+    deployment.pending_serving_id = _enqueue(session, deployment, version)
+    note_user(session, version, KIND, deployment.deployment_id, deployment.name)
+    note_deployment(session, version, deployment.deployment_id, "pending")
+
+
+def _replace(session: Session, deployment: Deployment, version: ModelVersionId) -> None:
+    end_serving(session, deployment.serving_id)
+    if version != deployment.model_version:
+        forget_user(session, deployment.model_version, KIND, deployment.deployment_id)
+    deployment.model_version, deployment.serving_id, deployment.error = version, None, None
+    _note(session, deployment)
+    if deployment.status == DeploymentStatus.STOPPED:
+        note_deployment(session, version, deployment.deployment_id, None)
+        return
+    if deployment.status != DeploymentStatus.PENDING:
+        move(deployment, DeploymentStatus.PENDING)
+    note_deployment(session, version, deployment.deployment_id, "pending")
+    _begin(session, deployment)
+
+
+def _note(session: Session, deployment: Deployment) -> None:
+    note_user(session, deployment.model_version, KIND, deployment.deployment_id, deployment.name)
+    note_occupant(session, deployment.project_id, KIND, deployment.deployment_id, deployment.name)
+
+
+def _enqueue(session: Session, deployment: Deployment, version: ModelVersionId) -> ServingId:
+    serving_id = ServingId(new_id())
+    enqueue(
+        session,
+        SERVE,
+        {"deploymentId": deployment.deployment_id, "modelVersion": version, "servingId": serving_id},
+        target=serving_id,
+        organization_id=deployment.organization_id,
+        project_id=deployment.project_id,
+        demand=SERVING_DEMAND,
+        priority=10,
+        max_attempts=0,
+    )
+    return serving_id

@@ -1,0 +1,91 @@
+"""One replica as the agent sees it: a guest that has loaded the model and listens on a socket of its own."""
+
+import contextlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from modelyard.deployments.sockets import ReplicaSocket
+from modelyard.ids import ReplicaId, new_id
+from modelyard.models.sizes import CORES, CpuSize
+from modelyard.models.versions import Deployable
+from modelyard.sandbox import Guest, GuestError, Interpreter, Limits, Sandbox
+from modelyard.settings import Settings
+from modelyard.storage.blobs import BlobStore
+
+Output = Callable[[str, str], None]
+
+
+class ReplicaFailed(Exception):
+    """The replica did not come up; the message is for the user, with their own traceback where there is one."""
+
+
+class Replica:
+    """A replica that is up. `close` ends it and removes all that is left of it."""
+
+    def __init__(self, replica_id: ReplicaId, guest: Guest, place: ReplicaSocket) -> None:
+        self.replica_id, self.guest, self.place = replica_id, guest, place
+
+    def wait(self, timeout_s: float) -> GuestError | None:
+        """Why it ended; None if it still runs after `timeout_s`."""
+        return self.guest.wait(timeout_s)
+
+    def close(self) -> None:
+        self.guest.kill()
+        self.place.close()
+
+
+def start(
+    sandbox: Sandbox, blobs: BlobStore, settings: Settings, interpreter: Interpreter, served: Deployable, say: Output,
+    cancelled: threading.Event,
+) -> Replica:  # fmt: skip
+    """Starts a replica and waits until the user's `initialize` has ended; ReplicaFailed when it can't be brought up."""
+    replica_id = ReplicaId(new_id())
+    guest = sandbox.start(interpreter, limits(settings, served), on_output=say, name=f"replica {replica_id}")
+    try:
+        place = ReplicaSocket(settings, replica_id)
+    except OSError:
+        guest.kill()
+        raise
+    replica = Replica(replica_id, guest, place)
+    try:
+        with contextlib.ExitStack() as opened:
+            fds = [place.listener.fileno(), opened.enter_context(blobs.open(served.artifact)).fileno()]
+            if served.files is not None:
+                fds.append(opened.enter_context(blobs.open(served.files)).fileno())
+            limit_s = settings.initialize_timeout_s
+            reply = guest.call("replica", message(served), fds, timeout_s=limit_s, cancelled=cancelled)
+        place.hand_over()
+        if reply.error is not None:
+            raise ReplicaFailed(f"{reply.error.sentence}\n{reply.error.traceback}".rstrip())
+    except BaseException:
+        replica.close()
+        raise
+    return replica
+
+
+def limits(settings: Settings, served: Deployable) -> Limits:
+    """What a replica of that version may use."""
+    return Limits(
+        cores=CORES[CpuSize(served.cpu_size) if served.cpu_size else CpuSize.SMALL],
+        memory_gib=served.memory_gib or settings.replica_memory_gib,
+        processes=settings.guest_processes,
+        scratch_gib=settings.scratch_gib,
+        gpus=int(served.use_gpu and Path("/proc/driver/nvidia/gpus").is_dir()),
+    )
+
+
+def message(served: Deployable) -> dict[str, object]:
+    """What the guest is told; see `sandbox/guest/replica.py`."""
+    return {
+        "source": served.source,
+        "module_name": served.module_name,
+        "modules": served.modules,
+        "predict_function": served.functions.predict,
+        "predict_many_function": served.functions.predict_many,
+        "initialize_function": served.functions.initialize,
+        "artifact": True,
+        "artifact_digest": served.artifact,
+        "files": served.files is not None,
+        "thread_safe": served.is_thread_safe,
+    }
