@@ -21,7 +21,7 @@ _KNOWN_VERSIONS = {(3, 11), (3, 12), (3, 13)}
 
 def loads_unbound(module: CodeType) -> bool:
     """Whether any code of the module loads a global that neither it nor Python binds. A star import is a yes."""
-    if sys.version_info[:2] not in _KNOWN_VERSIONS or "*" in module.co_consts or ("*",) in module.co_consts:
+    if sys.version_info[:2] not in _KNOWN_VERSIONS or ("*",) in module.co_consts:
         return True
     codes = list(_codes(module))
     bound = set(_arguments(module, {_STORE_NAME})) | _MODULE_NAMES | set(dir(builtins))
