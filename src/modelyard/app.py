@@ -91,6 +91,7 @@ def agent(house: House) -> Agent:
 def gateway_parts(house: House) -> Container:
     """What actions may ask for."""
     parts = Container()
+    parts.add(house.settings)
     parts.add(house.database)
     parts.add(BlobStore(house.settings.home / "blobs"))
     parts.add(Checker(house.settings))
@@ -101,6 +102,7 @@ def gateway_parts(house: House) -> Container:
 def agent_parts(house: House) -> Container:
     """What runs may ask for."""
     parts = Container()
+    parts.add(house.settings)
     parts.add(BlobStore(house.settings.home / "blobs"))
     parts.add(Checker(house.settings))
     sandbox = parts.add(Sandbox(house.settings))
