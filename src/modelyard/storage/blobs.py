@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 from modelyard.ids import Digest
 
@@ -37,7 +37,7 @@ class BlobStore:
         """Stores `content`; storing it again is free."""
         return self.put_chunks((content,))
 
-    def put_stream(self, stream: BinaryIO) -> Blob:
+    def put_stream(self, stream: IO[bytes]) -> Blob:
         """Stores what `stream` still holds, a megabyte at a time."""
         return self.put_chunks(iter(lambda: stream.read(CHUNK), b""))
 
