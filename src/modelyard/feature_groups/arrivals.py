@@ -40,7 +40,7 @@ class _Reply(msgspec.Struct, frozen=True):
     parts: list[_Part]
     columns: list[_Column]
     rows: int
-    arrow: str | None = None
+    twin: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,8 @@ def collect_table(expected: Expected, guest: Guest, result: dict[str, object]) -
         raise BadTable(str(error)) from error
     columns = tuple(TableColumn(column.name, column.type, column.nullable) for column in reply.columns)
     table = Table(parts, columns, sum(part.rows for part in parts), sum(part.size for part in parts))
-    if reply.arrow is not None:
-        keep_twin(expected.settings, guest, reply.arrow, table)
+    if reply.twin is not None:
+        keep_twin(expected.settings, guest, reply.twin, table)
     return table
 
 

@@ -6,6 +6,7 @@ sentence and the user's own frames; only what is no fault of theirs (no sandbox,
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from modelyard.database import JsonObject
@@ -59,7 +60,13 @@ def run_query(
 ) -> Generated | Failure:
     """The rows that the query gives over those tables."""
     tables = {each.table_name: index for index, each in enumerate(inputs)}
-    message = {"query": definition.engine_sql, "tables": tables}
+    message = {
+        "query": definition.engine_sql,
+        "tables": tables,
+        "memory_gib": limits.memory_gib,
+        "scratch_gib": limits.scratch_gib,
+        "threads": limits.threads,
+    }
     return _run(run, "sql", message, inputs, limits, _environment(run, ()), "query")
 
 
@@ -67,13 +74,11 @@ def _run_function(
     run: RunContext, definition: Definition, inputs: Sequence["TableVersion"], limits: Limits, name: str
 ) -> Generated | Failure:
     environment = _environment(run, definition.requirements)
-    by_name = any(each.binding for each in definition.inputs)
     message: dict[str, Any] = {
         "source": definition.source_code,
         "module_name": "function",
         "function": definition.function_name,
-        "tables": [{"name": each.table_name} for each in definition.inputs],
-        "bindings": [each.binding for each in definition.inputs] if by_name else None,
+        "tables": [{"name": each.table_name, "keyword": each.binding} for each in definition.inputs],
         "arguments": definition.arguments,
     }
     return _run(run, "function", message, inputs, limits, environment, name)
@@ -95,7 +100,7 @@ def _run(
         with environment.hold(), opened(run.parts, run.settings, [each.table for each in inputs]) as descriptors:
             outcome: Outcome[Table] = run.parts.get(Sandbox).run(
                 environment.interpreter, limits, task, message, fds=descriptors, on_output=run.log,
-                cancelled=run.cancelled, collect=lambda guest, result: collect_table(expected, guest, result), name=name,
+                cancelled=run.cancelled, collect=partial(collect_table, expected), name=name,
             )  # fmt: skip
     except SandboxUnavailable as error:
         raise Permanent(str(error)) from error

@@ -1,4 +1,4 @@
-"""What stands on a feature group: groups that read it, and what the rooms above have noted; and the way down to a cycle.
+"""What stands on a feature group: groups that read it, and what the rooms above noted; and the way back to a cycle.
 
 Rooms above say what they use (`note_user`), so that nobody deletes a table under a model.
 """
@@ -11,12 +11,13 @@ from sqlalchemy.orm import Session
 from modelyard.feature_groups.records import FeatureGroup, FeatureGroupInput, FeatureGroupUser
 from modelyard.ids import FeatureGroupId
 
+#: Group -> the groups that it reads.
+Edges = dict[FeatureGroupId, set[FeatureGroupId]]
+
 
 def note_user(session: Session, feature_group_id: FeatureGroupId, kind: str, user_id: str, name: str = "") -> None:
     """Says that `kind` (\"model\", \"batch prediction\" ...) `user_id` stands on the group. May be said twice."""
-    session.merge(
-        FeatureGroupUser(feature_group_id=feature_group_id, kind=kind, user_id=user_id, name=name or user_id)
-    )
+    session.merge(FeatureGroupUser(feature_group_id=feature_group_id, kind=kind, user_id=user_id, name=name or user_id))
 
 
 def note_users(
@@ -57,9 +58,9 @@ def set_inputs(session: Session, group: FeatureGroup, parent_ids: Iterable[Featu
     session.flush()
 
 
-def ancestors(session: Session, feature_group_ids: Sequence[FeatureGroupId]) -> dict[FeatureGroupId, set[FeatureGroupId]]:
+def ancestors(session: Session, feature_group_ids: Sequence[FeatureGroupId]) -> Edges:
     """The groups and all that they read, directly or not: group -> its direct parents."""
-    edges: dict[FeatureGroupId, set[FeatureGroupId]] = {}
+    edges: Edges = {}
     level = set(feature_group_ids)
     while level:
         edges |= {each: set() for each in level}
@@ -87,7 +88,7 @@ def find_cycle(
     return None
 
 
-def in_order(edges: dict[FeatureGroupId, set[FeatureGroupId]]) -> list[FeatureGroupId]:
+def in_order(edges: Edges) -> list[FeatureGroupId]:
     """The groups of `edges`, each after all that it reads."""
     ordered: dict[FeatureGroupId, None] = {}
     waiting = dict(sorted(edges.items()))

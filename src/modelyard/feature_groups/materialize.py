@@ -1,4 +1,4 @@
-"""Materialising: from definitions to versions, ancestors first, each once. Runs of this room and of the rooms above call it.
+"""Materialising: from definitions to versions, ancestors first, each once. Called by runs of this room and those above.
 
 A training run asks `ensure_versions` for the tables that it reads; `feature_groups.materialize` asks for the parents of
 the version that it makes. What is up to date is reused. Where another run is at work on the same group, this one waits
@@ -15,7 +15,7 @@ from modelyard.execution import Permanent, Retry, RunContext
 from modelyard.feature_groups import versions
 from modelyard.feature_groups.generating import Failure, generate
 from modelyard.feature_groups.lineage import ancestors, in_order
-from modelyard.feature_groups.records import FeatureGroup, FeatureGroupVersion, SourceType, VersionStatus
+from modelyard.feature_groups.records import UNFINISHED, FeatureGroup, FeatureGroupVersion, SourceType, VersionStatus
 from modelyard.feature_groups.sources import import_state
 from modelyard.feature_groups.staleness import is_outdated
 from modelyard.feature_groups.tables import newest_version
@@ -75,7 +75,7 @@ def make_version(run: RunContext, feature_group_version: FeatureGroupVersionId) 
     """Makes one version that was asked for by name; a version that has ended by then is left as it is."""
     with run.read() as session:
         version = session.get(FeatureGroupVersion, feature_group_version)
-        if version is None or version.status not in versions.UNFINISHED:
+        if version is None or version.status not in UNFINISHED:
             return
         inputs = version.made_from.inputs
         source_type = session.get_one(FeatureGroup, version.feature_group_id).source_type
@@ -144,7 +144,7 @@ def _claim_one(
 def _await_source(run: RunContext, group: FeatureGroup, waited_since: float) -> None:
     """Waits a little for another run, or for the import that the group's rows come from."""
     if group.source_type == SourceType.BATCH_PREDICTION:
-        raise MaterializationFailed(f"Feature group {group.table_name} has no version yet: no batch prediction wrote it")
+        raise MaterializationFailed(f"Feature group {group.table_name} has no rows: no batch prediction wrote any")
     if group.source_type == SourceType.DATASET:
         with run.read() as session:
             state = import_state(session, group)
@@ -161,7 +161,7 @@ def _make(run: RunContext, version: FeatureGroupVersion, inputs: Sequence[TableV
         mine = session.get_one(FeatureGroupVersion, version.feature_group_version)
         name = session.get_one(FeatureGroup, mine.feature_group_id).table_name
         claimed = versions.claim(session, run, mine, _parents(inputs))
-        ended = mine.status not in versions.UNFINISHED
+        ended = mine.status not in UNFINISHED
     if claimed:
         try:
             _make_claimed(run, mine, inputs, name)
@@ -201,7 +201,7 @@ def _take_import(run: RunContext, version: FeatureGroupVersion) -> None:
     while True:
         with run.transaction() as session:
             mine = session.get_one(FeatureGroupVersion, version.feature_group_version)
-            if mine.status not in versions.UNFINISHED:
+            if mine.status not in UNFINISHED:
                 return
             group = session.get_one(FeatureGroup, mine.feature_group_id)
             state = import_state(session, group)
@@ -225,6 +225,4 @@ def _parents(inputs: Sequence[TableVersion]) -> Parents:
 
 
 def _table_version(group: FeatureGroup, version: FeatureGroupVersion) -> TableVersion:
-    return TableVersion(
-        group.feature_group_id, version.feature_group_version, group.table_name, version.manifest
-    )
+    return TableVersion(group.feature_group_id, version.feature_group_version, group.table_name, version.manifest)

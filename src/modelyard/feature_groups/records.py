@@ -1,4 +1,4 @@
-"""The tables of this room: groups, what they read, their versions, who uses them, queries run once, encoded downloads."""
+"""The tables of this room: groups, what they read, their versions, who uses them, queries run once, encoded rows."""
 
 from datetime import datetime
 from enum import StrEnum

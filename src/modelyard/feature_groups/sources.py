@@ -95,5 +95,7 @@ def import_state(session: Session, group: FeatureGroup) -> ImportState:
         return ImportState(None, None, False, "nothing was uploaded to its dataset yet")
     newest = newest_first[0]
     if newest.status == "FAILED":
-        return ImportState(None, None, False, f"the import of its dataset failed: {newest.error or 'no reason was given'}")
+        return ImportState(
+            None, None, False, f"the import of its dataset failed: {newest.error or 'no reason was given'}"
+        )
     return ImportState(None, None, True, "its dataset is still being imported")

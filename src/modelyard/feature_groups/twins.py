@@ -73,12 +73,11 @@ def _make(parts: Container, settings: Settings, table: Table, path: Path) -> Non
     limits = limits_of(settings, None, None)
 
     def collect(guest: Guest, result: dict[str, object]) -> None:
-        keep_twin(settings, guest, str(result["path"]), table)
+        keep_twin(settings, guest, str(result.get("twin")), table)
 
     with base.hold(), opened_parts(parts.get(BlobStore), table) as descriptors:
-        message = {"columns": [column.name for column in table.columns]}
         outcome = parts.get(Sandbox).run(
-            base.interpreter, limits, "arrow_twin", message, fds=descriptors, collect=collect, name="arrow twin"
+            base.interpreter, limits, "arrow_twin", {}, fds=descriptors, collect=collect, name="arrow twin"
         )
     if outcome.error is not None or not path.exists():
         reason = outcome.error.sentence if outcome.error else "no file was left"

@@ -97,7 +97,7 @@ def claim(session: Session, run: RunContext, version: FeatureGroupVersion, paren
         return False
     _move(version, VersionStatus.GENERATING)
     version.run_id = run.run_id
-    version.parents = dict(parents)
+    version.parents = {str(each): parent for each, parent in parents.items()}
     version.started_at = run.clock()
     session.flush()
     return True
@@ -117,21 +117,15 @@ def complete(version: FeatureGroupVersion, table: Table, lock: str | None = None
     version.completed_at = utc_now()
 
 
-def fail(version: FeatureGroupVersion, error: str, exception: JsonObject | None = None, lock: str | None = None) -> None:
+def fail(
+    version: FeatureGroupVersion, error: str, exception: JsonObject | None = None, lock: str | None = None
+) -> None:
     """Ends the version with a reason for its users."""
     _move(version, VersionStatus.FAILED)
     version.error = error
     version.exception = exception
     version.lock = lock
     version.completed_at = utc_now()
-
-
-def fail_all_of(session: Session, run_id: RunId | None, target: str, reason: str) -> None:
-    """Ends what a run that was given up leaves behind: the version it was for, and what it was making meanwhile."""
-    mine = (FeatureGroupVersion.run_id == run_id) if run_id else (FeatureGroupVersion.feature_group_version == target)
-    rows = select(FeatureGroupVersion).where(mine, FeatureGroupVersion.status.in_(UNFINISHED))
-    for version in session.scalars(rows).all():
-        fail(version, reason)
 
 
 def to_json(value: msgspec.Struct) -> dict[str, Any]:

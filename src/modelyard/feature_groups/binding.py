@@ -1,0 +1,14 @@
+"""Tells the datasets what this room wants to hear of, and refresh how a feature group is made anew."""
+
+from modelyard.container import Container
+from modelyard.datasets.events import DatasetEvents
+from modelyard.feature_groups import refreshing, sources
+
+
+def bind(parts: Container) -> None:
+    """Called once for each house, by app.py."""
+    events = parts.get(DatasetEvents)
+    events.created.append(sources.make_group)
+    events.version_completed.append(sources.add_dataset_version)
+    events.deleting.append(sources.delete_group)
+    refreshing.register(parts)

@@ -1,0 +1,199 @@
+"""Turns records into the shapes of `wire`: groups and versions, one or many, with as few queries as a page needs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelyard.clock import iso
+from modelyard.database import JsonObject
+from modelyard.feature_groups.definition import Definition
+from modelyard.feature_groups.records import (
+    FeatureGroup,
+    FeatureGroupInput,
+    FeatureGroupOperation,
+    FeatureGroupVersion,
+    SourceType,
+    VersionStatus,
+)
+from modelyard.feature_groups.schema import features
+from modelyard.feature_groups.staleness import find_outdated
+from modelyard.feature_groups.tables import newest_versions
+from modelyard.feature_groups.wire import (
+    CodeShape,
+    FeatureGroupShape,
+    FeatureGroupVersionShape,
+    FeatureShape,
+    IndexingShape,
+    OperationShape,
+)
+from modelyard.ids import FeatureGroupId
+
+_NO_INDEX = IndexingShape(primary_key=None, update_timestamp_key=None, lookup_keys=[])
+
+
+class CheckNotes(msgspec.Struct, frozen=True, rename="camel"):
+    """What is kept of a source's check."""
+
+    #: As the caller gave them; what the check added is in the message.
+    requirements: list[str] = []
+    publishing_msg: dict[str, Any] = {}
+    module_dependencies: list[str] = []
+
+
+def group_shape(session: Session, group: FeatureGroup) -> FeatureGroupShape:
+    """One group as callers see it."""
+    return group_shapes(session, [group])[0]
+
+
+def group_shapes(session: Session, groups: Sequence[FeatureGroup]) -> list[FeatureGroupShape]:
+    """Groups as callers see them."""
+    ids = [group.feature_group_id for group in groups]
+    newest, whole = newest_versions(session, ids), newest_versions(session, ids, VersionStatus.COMPLETE)
+    outdated, readers = find_outdated(session, ids), _readers(session, ids)
+    return [
+        _group_shape(
+            group,
+            newest.get(group.feature_group_id),
+            whole.get(group.feature_group_id),
+            is_outdated=group.feature_group_id in outdated,
+            readers=readers.get(group.feature_group_id, []),
+        )
+        for group in groups
+    ]
+
+
+def version_shape(version: FeatureGroupVersion, group: FeatureGroup) -> FeatureGroupVersionShape:
+    """A version as callers see it."""
+    made_from, columns = version.made_from, _features(version, group)
+    return FeatureGroupVersionShape(
+        feature_group_version=version.feature_group_version,
+        feature_group_id=version.feature_group_id,
+        sql=made_from.sql,
+        source_tables=[each.table_name for each in made_from.inputs],
+        source_dataset_versions=[version.dataset_version] if version.dataset_version else [],
+        created_at=iso(version.created_at),
+        status=version.status,
+        error=version.error,
+        deployable=version.status == VersionStatus.COMPLETE,
+        cpu_size=version.cpu_size,
+        memory=version.memory_gib,
+        use_original_csv_names=group.use_original_csv_names,
+        python_function_bindings=group.python_function_bindings,
+        indexing_config_warning_msg=None,
+        materialization_started_at=iso(version.started_at),
+        materialization_completed_at=iso(version.completed_at),
+        columns=columns,
+        template_bindings=[],
+        features=columns,
+        point_in_time_groups=[],
+        code_source=_code_shape(made_from, group.check_report),
+        annotation_config={},
+        indexing_config=_NO_INDEX,
+    )
+
+
+def operation_shape(operation: FeatureGroupOperation) -> OperationShape:
+    """A query as callers see it."""
+    return OperationShape(
+        feature_group_operation_run_id=operation.feature_group_operation_run_id,
+        status=operation.status,
+        error=operation.error,
+        query=operation.query,
+    )
+
+
+def _group_shape(
+    group: FeatureGroup,
+    newest: FeatureGroupVersion | None,
+    whole: FeatureGroupVersion | None,
+    *,
+    is_outdated: bool,
+    readers: list[str],
+) -> FeatureGroupShape:
+    made_from = group.made_from
+    # Without a complete version there is nothing to be outdated, unless what was tried has failed.
+    has_tried = whole is not None or (newest is not None and newest.status == VersionStatus.FAILED)
+    return FeatureGroupShape(
+        feature_group_id=group.feature_group_id,
+        modification_lock=False,
+        name=group.table_name,
+        feature_group_source_type=group.source_type,
+        table_name=group.table_name,
+        sql=made_from.sql,
+        dataset_id=group.dataset_id,
+        function_source_code=made_from.source_code,
+        function_name=made_from.function_name,
+        source_tables=[each.table_name for each in made_from.inputs],
+        created_at=iso(group.created_at),
+        description=group.description,
+        sql_error=newest.error if newest is not None and group.source_type == SourceType.SQL else None,
+        latest_version_outdated=is_outdated and has_tried,
+        referenced_feature_groups=readers,
+        tags=[],
+        primary_key=None,
+        update_timestamp_key=None,
+        lookup_keys=[],
+        streaming_enabled=False,
+        incremental=False,
+        merge_config=None,
+        sampling_config=None,
+        cpu_size=group.cpu_size,
+        memory=group.memory_gib,
+        streaming_ready=False,
+        feature_tags={},
+        module_name=None,
+        template_bindings=None,
+        feature_expression=None,
+        use_original_csv_names=group.use_original_csv_names,
+        python_function_bindings=group.python_function_bindings,
+        python_function_name=group.python_function_name,
+        use_gpu=group.use_gpu,
+        version_limit=group.version_limit,
+        export_on_materialization=False,
+        features=_features(whole, group) if whole is not None else [],
+        duplicate_features=[],
+        point_in_time_groups=[],
+        annotation_config={},
+        concatenation_config={},
+        indexing_config=_NO_INDEX,
+        code_source=_code_shape(made_from, group.check_report),
+        feature_group_template={},
+        explanation={},
+        refresh_schedules=[],
+        export_connector_config={},
+        latest_feature_group_version=version_shape(newest, group) if newest is not None else None,
+        operator_config={},
+    )
+
+
+def _code_shape(made_from: Definition, check_report: JsonObject | None) -> CodeShape | None:
+    if made_from.source_code is None:
+        return None
+    notes = msgspec.convert(check_report or {}, CheckNotes)
+    return CodeShape(
+        source_type="TEXT",
+        source_code=made_from.source_code,
+        application_connector_id=None,
+        application_connector_info=None,
+        package_requirements=notes.requirements,
+        status="COMPLETE",
+        error=None,
+        publishing_msg=notes.publishing_msg,
+        module_dependencies=notes.module_dependencies,
+    )
+
+
+def _features(version: FeatureGroupVersion, group: FeatureGroup) -> list[FeatureShape]:
+    return features(version.manifest.columns, group.table_name) if version.table is not None else []
+
+
+def _readers(session: Session, ids: Sequence[FeatureGroupId]) -> dict[FeatureGroupId, list[str]]:
+    """Which groups read each of those, by id."""
+    edges = select(FeatureGroupInput).where(FeatureGroupInput.parent_id.in_(ids))
+    readers: dict[FeatureGroupId, list[str]] = {}
+    for edge in session.scalars(edges.order_by(FeatureGroupInput.feature_group_id)):
+        readers.setdefault(edge.parent_id, []).append(edge.feature_group_id)
+    return readers

@@ -1,0 +1,160 @@
+"""The shapes of feature groups that callers see: every key of the documented classes, null only where that is so.
+
+Source: the SDK's `feature_group.py`, `feature_group_version.py`, `feature.py`, `execute_feature_group_operation.py`,
+`function_logs.py`, `code_source.py`.
+"""
+
+from typing import Any
+
+import msgspec
+
+
+class FeatureShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A column."""
+
+    name: str
+    select_clause: str | None
+    feature_mapping: str | None
+    source_table: str
+    original_name: str
+    using_clause: str | None
+    order_clause: str | None
+    where_clause: str | None
+    feature_type: str
+    data_type: str
+    detected_feature_type: str
+    detected_data_type: str
+    columns: list[dict[str, Any]]
+    point_in_time_info: dict[str, Any]
+
+
+class CodeShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The source of a Python feature group, and what the check said."""
+
+    source_type: str
+    source_code: str | None
+    application_connector_id: str | None
+    application_connector_info: str | None
+    package_requirements: list[str]
+    status: str
+    error: str | None
+    publishing_msg: dict[str, Any]
+    module_dependencies: list[str]
+
+
+class IndexingShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """By which columns rows are found."""
+
+    primary_key: str | None
+    update_timestamp_key: str | None
+    lookup_keys: list[str]
+
+
+class FeatureGroupVersionShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A version."""
+
+    feature_group_version: str
+    feature_group_id: str
+    sql: str | None
+    source_tables: list[str]
+    source_dataset_versions: list[str]
+    created_at: str | None
+    status: str
+    error: str | None
+    deployable: bool
+    cpu_size: str | None
+    memory: int | None
+    use_original_csv_names: bool
+    python_function_bindings: list[dict[str, Any]] | None
+    indexing_config_warning_msg: str | None
+    materialization_started_at: str | None
+    materialization_completed_at: str | None
+    columns: list[FeatureShape]
+    template_bindings: list[dict[str, Any]]
+    features: list[FeatureShape]
+    point_in_time_groups: list[dict[str, Any]]
+    code_source: CodeShape | None
+    annotation_config: dict[str, Any]
+    indexing_config: IndexingShape
+
+
+class FeatureGroupShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A feature group with its newest version."""
+
+    feature_group_id: str
+    modification_lock: bool
+    name: str
+    feature_group_source_type: str
+    table_name: str
+    sql: str | None
+    dataset_id: str | None
+    function_source_code: str | None
+    function_name: str | None
+    source_tables: list[str]
+    created_at: str | None
+    description: str | None
+    sql_error: str | None
+    latest_version_outdated: bool
+    referenced_feature_groups: list[str]
+    tags: list[str]
+    primary_key: str | None
+    update_timestamp_key: str | None
+    lookup_keys: list[str]
+    streaming_enabled: bool
+    incremental: bool
+    merge_config: dict[str, Any] | None
+    sampling_config: dict[str, Any] | None
+    cpu_size: str | None
+    memory: int | None
+    streaming_ready: bool
+    feature_tags: dict[str, Any]
+    module_name: str | None
+    template_bindings: dict[str, Any] | None
+    feature_expression: str | None
+    use_original_csv_names: bool
+    python_function_bindings: list[dict[str, Any]] | None
+    python_function_name: str | None
+    use_gpu: bool
+    version_limit: int
+    export_on_materialization: bool
+    features: list[FeatureShape]
+    duplicate_features: list[FeatureShape]
+    point_in_time_groups: list[dict[str, Any]]
+    annotation_config: dict[str, Any]
+    concatenation_config: dict[str, Any]
+    indexing_config: IndexingShape
+    code_source: CodeShape | None
+    feature_group_template: dict[str, Any]
+    explanation: dict[str, Any]
+    refresh_schedules: list[dict[str, Any]]
+    export_connector_config: dict[str, Any]
+    latest_feature_group_version: FeatureGroupVersionShape | None
+    operator_config: dict[str, Any]
+
+
+class OperationShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A query that is run once."""
+
+    feature_group_operation_run_id: str
+    status: str
+    error: str | None
+    query: str
+
+
+class ExceptionShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The exception that ended a function, with the user's own frames."""
+
+    type: str
+    value: str
+    traceback: str
+
+
+class FunctionLogsShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a function printed, and how it ended."""
+
+    function: str | None
+    stats: dict[str, Any]
+    stdout: str | None
+    stderr: str | None
+    algorithm: str | None
+    exception: ExceptionShape | None
