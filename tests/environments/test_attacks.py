@@ -22,6 +22,7 @@ pytestmark = pytest.mark.sandbox
 HOSTILE = """
 import json, os, socket, sys, zipfile
 ROOT, PORT = {root!r}, {port}
+OWN = "/" + os.environ["TMPDIR"].split("/.work/sources-65534/")[1].split(".")[0]
 
 def attempt(act):
     try:
@@ -46,7 +47,8 @@ def look_around():
         "variables": json.dumps(dict(os.environ)),
         "parents": attempt(lambda: open(f"/proc/{{parent}}/environ").read()),
         "processes": [pid for pid in os.listdir("/proc") if pid.isdigit()],
-        "home": [path for path in tree(ROOT + "/home") if "/sources-" not in path],
+        "home": [path for path in tree(ROOT + "/home") if "/.work/" not in path],
+        "work": [path for path in tree(ROOT + "/home/environments/.work") if OWN not in path],
         "write_home": attempt(lambda: write(ROOT + "/home/environments/evil")),
         "write_resolution": attempt(lambda: write(ROOT + "/home/environments/.resolutions/evil.txt")),
         "write_cache": attempt(lambda: write(ROOT + "/home/environments/.work/wheels-65534/cache/evil")),
@@ -111,7 +113,7 @@ def test_a_hostile_build_finds_nothing_and_reaches_nothing(make: Maker, hostile:
     assert {name: found[name] for name in refused if not found[name].startswith("refused")} == {}
     assert "secret" not in json.dumps(found)
     assert found["tracing"] == "-1"
-    assert found["home"] == [], "no other environment, no lock, no cache of others"
+    assert found["home"] == [] == found["work"], "no other environment, no other build, no cache of others"
     assert found["uid"] == 65534
     assert found["groups"] in ([], [65534])
     assert len(found["processes"]) < 10

@@ -202,6 +202,19 @@ def test_modules_are_compiled_soon_and_shared_modules_once(environments: Environ
     assert list(other.prefix.glob("lib/*/site-packages/__pycache__/extra.*.pyc"))
 
 
+def test_bytecode_that_a_killed_process_still_owed_is_made_by_the_next(make: Maker) -> None:
+    earlier = make()
+    base = earlier.base()
+    assert earlier.wait_for_bytecode(30)
+    for cache in base.prefix.glob("lib/*/site-packages/__pycache__"):
+        shutil.rmtree(cache)
+    (base.prefix.parent / "compiled").unlink()
+    later = make()
+    later.base()
+    assert later.wait_for_bytecode(30)
+    assert list(base.prefix.glob("lib/*/site-packages/__pycache__/tinybase.*.pyc"))
+
+
 def test_the_files_of_an_environment_are_links_into_the_cache(environments: Environments) -> None:
     base = environments.base()
     (module,) = base.prefix.glob("lib/*/site-packages/tinybase.py")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
 from modelyard.environments import ResolutionFailed, pins
-from modelyard.environments.pins import base_text, normalise, plans
+from modelyard.environments.pins import base_text, needs_older_numpy, normalise, plans
 
 BASE = "pandas==3.1.1\nnumpy==2.4.6\npolars==2.1.0\n# carried along\ntzdata==2026.6\n"
 
@@ -78,3 +78,19 @@ def test_the_base_packages_are_pinned_and_hold_what_the_runtime_needs() -> None:
     packages, carried = pins.base_pins(base_text())
     assert set(pins.RUNTIME) <= set(packages)
     assert all("==" in pin for pin in (*packages.values(), *carried.values()))
+
+
+@pytest.mark.parametrize(
+    ("requirements", "versions", "answer"),
+    [
+        (["pandas<2"], {"pandas": "1.5.3", "numpy": "2.4.6"}, True),
+        (["pandas<3"], {"pandas": "2.3.3", "numpy": "2.4.6"}, False),
+        (["pandas<2"], {"pandas": "1.5.3", "numpy": "1.26.4"}, False),
+        (["pandas<2", "numpy>=2"], {"pandas": "1.5.3", "numpy": "2.4.6"}, False),
+        (["extra"], {"extra": "1.0"}, False),
+    ],
+)
+def test_releases_compiled_for_numpy_1_are_known(
+    requirements: list[str], versions: dict[str, str], answer: bool
+) -> None:
+    assert needs_older_numpy(requirements, versions) is answer

@@ -98,7 +98,10 @@ class Environments:
         self._get_tool()
         say = on_progress or _silent
         wanted = parse_lock(lock) if lock is not None else self._resolve(pins.normalise(requirements), say, cancelled)
-        return self._find(wanted) or self._build(wanted, say, cancelled)
+        found = self._find(wanted) or self._build(wanted, say, cancelled)
+        if self._compiler.is_owed(found.id):
+            self._compiler.add(found.id, self._donor(found))
+        return found
 
     def base(self, on_progress: Progress | None = None) -> Environment:
         """The environment of the base packages alone."""
@@ -124,6 +127,7 @@ class Environments:
                 if parse_lock(kept.read_text(encoding="utf-8")).id == environment_id:
                     kept.unlink(missing_ok=True)
             with self._compiler.kept_off(environment_id):
+                self._sandbox.cool(self._interpreter(environment_id))
                 self._store.discard(environment_id)
         return True
 
@@ -153,8 +157,11 @@ class Environments:
         # A Python that was moved or removed leaves a dangling link: such an environment is of no use.
         if not (prefix / "bin" / "python").exists():
             return None
-        interpreter = Interpreter(prefix / "bin" / "python", (prefix, *base_folders()))
-        return Environment(lock.id, prefix, interpreter, str(lock), self._store)
+        return Environment(lock.id, prefix, self._interpreter(lock.id), str(lock), self._store)
+
+    def _interpreter(self, name: str) -> Interpreter:
+        prefix = self._store.environment(name) / "prefix"
+        return Interpreter(prefix / "bin" / "python", (prefix, *base_folders()))
 
     def _build(self, lock: Lock, say: Progress, cancelled: Event | None) -> Environment:
         with self._store.held(build_name(lock.id)):
@@ -171,7 +178,6 @@ class Environments:
         found = self._find(lock)
         if found is None:
             raise BuildFailed("The environment could not be built: it has no working Python.")
-        self._compiler.add(found.id, self._donor(found))
         return found
 
     def _publish(self, lock: Lock, prefix: Path, workspaces: Workspaces) -> None:

@@ -5,12 +5,13 @@ the other pins then contradict it they are loosened, as little as needed: `plans
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from modelyard.environments.failures import ResolutionFailed
 
@@ -18,6 +19,8 @@ from modelyard.environments.failures import ResolutionFailed
 RUNTIME = ("pandas", "numpy", "pyarrow", "cloudpickle", "msgspec")
 #: The line of `base.txt` after which pins only bind what the packages above bring along.
 CARRIED = "# carried along"
+#: Packages whose releases before the one named were compiled against numpy 1, without saying so in what they require.
+COMPILED_FOR_NUMPY_1 = {"pandas": "2.2.2", "scipy": "1.13", "scikit-learn": "1.4.2", "pyarrow": "16.1"}
 #: More requirements than anyone means.
 MOST_REQUIREMENTS = 1000
 
@@ -63,6 +66,14 @@ def plans(requirements: Sequence[str], base: str) -> Iterator[Plan]:
     if requirements:
         yield Plan((*requirements, *rest), ())
         yield Plan((*requirements, *(name for name in rest if name in RUNTIME)), ())
+
+
+def needs_older_numpy(requirements: Sequence[str], versions: Mapping[str, str]) -> bool:
+    """Whether numpy 2 stands beside a release that can't be imported with it, and the user left numpy open."""
+    if any(Requirement(text).name == "numpy" for text in requirements) or Version(versions.get("numpy", "0")).major < 2:
+        return False
+    limits = {name: Version(text) for name, text in COMPILED_FOR_NUMPY_1.items() if name in versions}
+    return any(Version(versions[name]) < limit for name, limit in limits.items())
 
 
 def _normalised(text: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from threading import Event
 
 from modelyard.environments import pins
+from modelyard.environments.failures import ResolutionFailed
 from modelyard.environments.lock import Lock, parse_lock, runtime
 from modelyard.environments.pins import Plan
 from modelyard.environments.reasons import is_conflict, resolution_failure
@@ -39,6 +40,24 @@ def resolve(
     `workspaces` gives the workspace for wheels (False) or for builds from source (True). Where these are allowed, they
     are tried only when wheels alone give no solution.
     """
+    lock = _resolve(tool, workspaces, requirements, base, wheels_only, cancelled)
+    versions = {package.name: package.version for package in lock.packages}
+    if not pins.needs_older_numpy(requirements, versions):
+        return lock
+    try:
+        return _resolve(tool, workspaces, [*requirements, "numpy<2"], base, wheels_only, cancelled)
+    except ResolutionFailed:
+        return lock
+
+
+def _resolve(
+    tool: Tool,
+    workspaces: Callable[[bool], Workspace],
+    requirements: Sequence[str],
+    base: str,
+    wheels_only: bool,
+    cancelled: Event | None,
+) -> Lock:
     done: Completed | None = None
     for from_source in (False,) if wheels_only else (False, True):
         for plan in _distinct(pins.plans(requirements, base)):
