@@ -57,7 +57,7 @@ class Compiler:
                 self._thread.start()
 
     def is_owed(self, name: str) -> bool:
-        """Whether an environment has no bytecode and waits for none; also when an earlier process was killed over it."""
+        """Whether an environment has no bytecode and waits for none, as when an earlier process was killed over it."""
         with self._idle:
             return name not in self._stop and not self._mark(name).exists()
 
