@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from sqlalchemy import select
 
 from modelyard.actions import Call, action
+from modelyard.database import Database
 from modelyard.errors import (
     ConflictError,
     DataNotFoundError,
@@ -18,6 +19,7 @@ from modelyard.ids import DeploymentId, FeatureGroupId, ModelId, ModelVersionId,
 from modelyard.models import describe, removal, revisions
 from modelyard.models.definition import Changes, check_flag, check_training_config
 from modelyard.models.events import ModelEvents
+from modelyard.models.heads import find_head
 from modelyard.models.records import Model, ModelVersion
 from modelyard.models.retrain import Overrides, start_training
 from modelyard.models.sizes import CpuSize, check_memory
@@ -86,7 +88,7 @@ def create_model_from_python(
         training_config=check_training_config(training_config),
     )
     made = revisions.create(call, project_id, None if name is None else check_name(name), changes)
-    return revisions.answer(call, made)
+    return _answer(call, made, function_source_code)
 
 
 @action(
@@ -130,7 +132,7 @@ def update_python_model(
         package_requirements=None if package_requirements is None else parse_requirements(package_requirements),
         training_config=check_training_config(training_config),
     )
-    return revisions.answer(call, revisions.revise(call, model_id, changes))
+    return _answer(call, revisions.revise(call, model_id, changes), changes.source)
 
 
 @action("PATCH", errors=(DataNotFoundError, InvalidParameterError, ConflictError), own_transaction=True)
@@ -147,7 +149,7 @@ def set_model_training_config(
         groups = get_feature_groups(call.session, call.organization_id, feature_group_ids)
         tables = [group.table_name for group in groups]
     changes = Changes(training_config=check_training_config(training_config), training_input_tables=tables)
-    return revisions.answer(call, revisions.revise(call, model_id, changes))
+    return _answer(call, revisions.revise(call, model_id, changes), changes.source)
 
 
 @action("POST", errors=(DataNotFoundError, InvalidEnumParameterError, InvalidParameterError))
@@ -176,7 +178,7 @@ def retrain_model(
         customAlgorithmConfigs=custom_algorithm_configs,
         algorithmTrainingConfigs=algorithm_training_configs,
     )
-    model, _ = revisions.find_head(call.session, call.organization_id, model_id)
+    model, _ = find_head(call.session, call.organization_id, model_id)
     for listener in call.parts.get(ModelEvents).training_asked if deployment_ids else []:
         listener(call.session, model, deployment_ids or [])
     overrides = Overrides(
@@ -287,7 +289,7 @@ def rename_model(call: Call, *, model_id: ModelId, name: str) -> None:
     model = get_model(call.session, call.organization_id, model_id)
     model.name = check_name(name)
     note_occupant(call.session, model.project_id, "model", model.model_id, model.name)
-    _, head = revisions.find_head(call.session, call.organization_id, model_id)
+    _, head = find_head(call.session, call.organization_id, model_id)
     groups = [FeatureGroupId(each) for each in head.feature_group_ids]
     lineage.note_users(call.session, groups, "model", model.model_id, model.name)
 
@@ -302,6 +304,14 @@ def delete_model(call: Call, *, model_id: ModelId) -> None:
 def delete_model_version(call: Call, *, model_version: ModelVersionId) -> None:
     """Deletes one version of a model; refused while a deployment stands on it."""
     removal.delete_version(call.session, get_model_version(call.session, call.organization_id, model_version))
+
+
+def _answer(call: Call, revised: revisions.Revised, source: str | None) -> ModelShape:
+    """The changed model, read anew: the call's own session may see the time before the change."""
+    known = {} if source is None else {revised.head.source_digest: source}
+    with call.parts.get(Database).read() as session:
+        heads = {revised.model.model_id: revised.head}
+        return describe.describe_models(session, [revised.model], heads=heads, texts=known)[0]
 
 
 def _refuse_algorithms(**given: list[Any] | dict[str, Any] | None) -> None:

@@ -8,7 +8,7 @@ Source: updatePythonModel, Response; what is empty here is so because a Python m
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from modelyard.clock import iso
@@ -29,6 +29,12 @@ TRAINED_TYPES = [{"label": "Python Model", "value": "PYTHON_MODEL"}]
 #: Bytes up to which a source is shown in lists; describing the one object shows any source.
 LISTED_SOURCE = 64 * 1024
 
+_VERSIONS = (
+    select(ModelVersion, ModelRevision)
+    .join(ModelRevision, ModelRevision.revision_id == ModelVersion.revision_id)
+    .where(ModelVersion.model_version.in_(bindparam("ids", expanding=True)))
+)
+
 
 @dataclass
 class _Read:
@@ -46,13 +52,20 @@ def describe_model(session: Session, model: Model) -> ModelShape:
     return describe_models(session, [model])[0]
 
 
-def describe_models(session: Session, models: Sequence[Model], *, listing: bool = False) -> list[ModelShape]:
-    """The models, in that order."""
-    read = _Read(heads=_read_heads(session, models))
+def describe_models(
+    session: Session,
+    models: Sequence[Model],
+    *,
+    listing: bool = False,
+    heads: dict[ModelId, ModelRevision] | None = None,
+    texts: dict[Digest, str] | None = None,
+) -> list[ModelShape]:
+    """The models, in that order. `heads` and `texts` are what the caller knows already."""
+    read = _Read(heads=_read_heads(session, models) if heads is None else heads, texts=texts or {})
     wanted = [each for model in models for each in (model.latest_version, model.trained_version) if each]
     _read_versions(session, read, wanted)
     read.revisions |= {head.revision_id: head for head in read.heads.values()}
-    read.texts = _read_sources(session, read, listing=listing)
+    _read_sources(session, read, listing=listing)
     read.stale = find_stale(session, _unchanged(read, models))
     schedules = schedules_of_models(session, [model.model_id for model in models])
     return [_model(model, read, schedules.get(model.model_id, [])) for model in models]
@@ -71,7 +84,7 @@ def describe_versions(
     models = {model.model_id: model for model in session.scalars(query)}
     read = _Read(heads=_read_heads(session, list(models.values())))
     read.revisions = _read_revisions(session, [version.revision_id for version in versions])
-    read.texts = _read_sources(session, read, listing=listing)
+    _read_sources(session, read, listing=listing)
     return [_version(version, models[version.model_id], read) for version in versions]
 
 
@@ -97,12 +110,7 @@ def _read_heads(session: Session, models: Sequence[Model]) -> dict[ModelId, Mode
 
 
 def _read_versions(session: Session, read: _Read, wanted: Iterable[ModelVersionId]) -> None:
-    query = (
-        select(ModelVersion, ModelRevision)
-        .join(ModelRevision, ModelRevision.revision_id == ModelVersion.revision_id)
-        .where(ModelVersion.model_version.in_(set(wanted)))
-    )
-    for version, revision in session.execute(query):
+    for version, revision in session.execute(_VERSIONS, {"ids": list(set(wanted))}):
         read.versions[version.model_version] = version
         read.revisions[revision.revision_id] = revision
 
@@ -112,9 +120,10 @@ def _read_revisions(session: Session, wanted: Iterable[RevisionId]) -> dict[Revi
     return {revision.revision_id: revision for revision in session.scalars(query)}
 
 
-def _read_sources(session: Session, read: _Read, *, listing: bool) -> dict[Digest, str]:
+def _read_sources(session: Session, read: _Read, *, listing: bool) -> None:
     shown = [each for each in read.revisions.values() if not listing or each.source_size <= LISTED_SOURCE]
-    return read_texts(session, [revision.source_digest for revision in shown])
+    wanted = [revision.source_digest for revision in shown if revision.source_digest not in read.texts]
+    read.texts |= read_texts(session, wanted)
 
 
 def _unchanged(read: _Read, models: Sequence[Model]) -> list[ModelVersion]:

@@ -13,9 +13,9 @@ from modelyard.execution import Permanent, RunContext, RunKind
 from modelyard.ids import FeatureGroupId, ModelVersionId
 from modelyard.models import training
 from modelyard.models.events import ModelEvents
+from modelyard.models.heads import put_text
 from modelyard.models.records import ENDED, Model, ModelRevision, ModelVersion, VersionStatus
 from modelyard.models.retrain import TRAIN
-from modelyard.models.revisions import put_text
 from modelyard.models.sizes import CpuSize, Size
 from modelyard.models.training import Pins, Plan, Trained, TrainingFailed
 from modelyard.models.versions import read_texts

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from modelyard.ids import ModelId
@@ -10,9 +10,14 @@ from modelyard.refresh.records import RefreshTarget, RefreshType
 from modelyard.refresh.schedules import schedules_of
 from modelyard.refresh.wire import RefreshScheduleShape
 
+_REFRESHED = (
+    select(RefreshTarget.target_id)
+    .where(RefreshTarget.kind == RefreshType.MODEL, RefreshTarget.target_id.in_(bindparam("ids", expanding=True)))
+    .distinct()
+)
+
 
 def schedules_of_models(session: Session, model_ids: Sequence[ModelId]) -> dict[ModelId, list[RefreshScheduleShape]]:
     """The schedules of those of the models that have any."""
-    mine = (RefreshTarget.kind == RefreshType.MODEL, RefreshTarget.target_id.in_(model_ids))
-    refreshed = session.scalars(select(RefreshTarget.target_id).where(*mine).distinct())
+    refreshed = session.scalars(_REFRESHED, {"ids": list(model_ids)})
     return {ModelId(each): schedules_of(session, RefreshType.MODEL, each) for each in refreshed}

@@ -7,7 +7,7 @@ Deployments and batch predictions ask `deployable` for what a guest needs, and w
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.orm import Session
 
 from modelyard.database import JsonObject
@@ -17,6 +17,8 @@ from modelyard.models.records import Model, ModelRevision, ModelText, ModelVersi
 
 #: File name (without .py) that tracebacks show for the user's source.
 MODULE_NAME = "model"
+
+_TEXTS = select(ModelText.digest, ModelText.content).where(ModelText.digest.in_(bindparam("digests", expanding=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +137,9 @@ def functions_of(revision: ModelRevision) -> Functions:
 
 def read_texts(session: Session, digests: Sequence[Digest]) -> dict[Digest, str]:
     """The texts of those digests, in one query."""
-    rows = session.execute(
-        select(ModelText.digest, ModelText.content).where(ModelText.digest.in_(list(dict.fromkeys(digests))))
-    )
+    if not digests:
+        return {}
+    rows = session.execute(_TEXTS, {"digests": list(dict.fromkeys(digests))})
     return {digest: content.decode() for digest, content in rows}
 
 
