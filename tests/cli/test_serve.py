@@ -97,6 +97,15 @@ def test_a_killed_server_takes_all_its_children_along(served: Served) -> None:
     wait_until(lambda: not any(map(is_alive, everything)), 5)
 
 
+def test_a_home_that_the_server_makes_is_for_its_owner_alone(home: Path) -> None:
+    started = Served(home, "--home", str(home / "a" / "b"))
+    try:
+        started.wait_until_ready()
+        assert stat.S_IMODE((home / "a" / "b").stat().st_mode) == 0o700
+    finally:
+        started.end()
+
+
 def test_a_second_server_on_the_same_home_is_refused(served: Served) -> None:
     second = run_command(served.home, "serve", "--port", "0")
     assert second.returncode == 1

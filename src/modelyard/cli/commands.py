@@ -16,12 +16,47 @@ Start here: `modelyard demo` shows the whole way, `modelyard serve` runs the pla
 """
 
 app = App(name="modelyard", help=HELP, version=modelyard.__version__, help_format="markdown")
-app.command("modelyard.cli.serve:serve", name="serve")
-app.command("modelyard.cli.agent:agent", name="agent")
-app.command("modelyard.cli.keys:keys", name="keys", help="Make, list and revoke API keys.")
-app.command("modelyard.cli.demo.command:demo", name="demo")
-app.command("modelyard.cli.doctor:doctor", name="doctor")
-app.command("modelyard.cli.openapi:openapi", name="openapi")
+SERVE = """
+Start the platform on this machine: a gateway for calls and an agent for the work.
+
+The first start makes an organisation, a user and an API key, and prints the key once. Ctrl-C ends everything that was
+started. Every setting is an environment variable, too: `modelyard doctor --settings` lists them.
+"""
+AGENT = """
+Start one more agent beside a server: it takes runs from the same database until Ctrl-C.
+
+It needs the server's settings: the same home, and the same MODELYARD_DATABASE_URL where one is set.
+"""
+DEMO = """
+Show the main job: a table and Python source go in, predictions come out, by the official client.
+
+Starts a server of its own on a free port, with a temporary home, and ends it again. Uploads a table, derives a feature
+group by a Python function, trains a model from source, predicts, updates the source, trains again, switches the
+deployment, predicts again, and compares all with the same functions called right here. The exit status is 0 only if
+they agree. Packages are kept in the user's cache folder, so a second run is faster.
+"""
+DOCTOR = """
+Look at what the platform needs here, from disk to sandbox, and say how to mend what is not well.
+
+The exit status is 1 if something that is required does not work.
+"""
+OPENAPI = """
+Print the OpenAPI document of all actions, as the gateway serves it at /openapi.json.
+
+The same actions give the same bytes, so that a committed copy shows every change of the API in a diff.
+"""
+KEYS = "Make, list and revoke API keys. They work while the server runs, and without it."
+#: Command, the function behind it, and its help, whose first paragraph stands in the list of commands.
+COMMANDS = (
+    ("serve", "serve:serve", SERVE),
+    ("agent", "agent:agent", AGENT),
+    ("keys", "keys:keys", KEYS),
+    ("demo", "demo.command:demo", DEMO),
+    ("doctor", "doctor:doctor", DOCTOR),
+    ("openapi", "openapi:openapi", OPENAPI),
+)
+for name, path, words in COMMANDS:
+    app.command(f"modelyard.cli.{path}", name=name, help=words)
 
 
 @app.command

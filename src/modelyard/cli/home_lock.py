@@ -13,7 +13,8 @@ class HomeLock:
     def __init__(self, home: Path) -> None:
         self._path = home / "run" / "serve.lock"
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for folder in (home, self._path.parent):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise CommandFailed(f"{home} can't be used as the home: {error.strerror}") from error

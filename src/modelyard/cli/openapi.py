@@ -7,10 +7,7 @@ from modelyard.api.openapi import document
 
 
 def openapi() -> None:
-    """Print the OpenAPI document of all actions, as the gateway serves it at /openapi.json.
-
-    The same actions give the same bytes, so that a committed copy shows every change of the API in a diff.
-    """
+    """Prints the document."""
     print(openapi_text(), end="")
 
 

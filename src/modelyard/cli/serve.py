@@ -17,6 +17,7 @@ from modelyard.settings import Settings
 
 HOST = "Address to listen on. Default: 127.0.0.1, which only this machine can reach."
 PORT = "Port to listen on; 0 takes any free one. Default: 8585."
+LIFELINE = "End when standard input does: for programs that start a server and must not leave it behind."
 EXPOSED = "Allow an address that other machines can reach, without TLS."
 
 
@@ -25,14 +26,11 @@ def serve(
     host: Annotated[str | None, Parameter(help=HOST)] = None,
     port: Annotated[int | None, Parameter(help=PORT)] = None,
     home: Home = None,
+    until_stdin_ends: Annotated[bool, Parameter(negative="", help=LIFELINE)] = False,
     insecure_bind: Annotated[bool | None, Parameter(negative="", help=EXPOSED)] = None,
     verbosity: Verbosity = Verbosity(),  # noqa: B008 - frozen
 ) -> int:
-    """Start the platform on this machine: a gateway for calls and an agent for the work.
-
-    The first start makes an organisation, a user and an API key, and prints the key once. Ctrl-C ends everything that
-    was started. Every setting is an environment variable, too: `modelyard doctor --settings` lists them.
-    """
+    """Runs until it is told to end."""
     settings = load_settings(host=host, port=port, home=home, insecure_bind=insecure_bind)
     configure_logs("serve", verbosity.level)
     check_exposure(settings)
@@ -42,7 +40,8 @@ def serve(
         lock.say(f"process {os.getpid()}, {settings.base_url}")
         first_key = _open(settings)
         greet(settings, first_key)
-        return Supervisor(settings, listener, verbosity.level, lambda: _say_ready(settings.base_url)).run()
+        lifeline = 0 if until_stdin_ends else None
+        return Supervisor(settings, listener, verbosity.level, lambda: _say_ready(settings.base_url), lifeline).run()
 
 
 def _open(settings: Settings) -> str | None:

@@ -69,9 +69,19 @@ class _Child:
 
 
 class Supervisor:
-    """Runs one server; `run` returns its exit status. `on_ready` is called once, when calls and runs are served."""
+    """Runs one server; `run` returns its exit status.
 
-    def __init__(self, settings: Settings, listener: socket.socket, level: str, on_ready: Callable[[], None]) -> None:
+    `on_ready` is called once, when calls and runs are served. The end of what is read from `lifeline` ends the server.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        level: str,
+        on_ready: Callable[[], None],
+        lifeline: int | None = None,
+    ) -> None:
         self._settings, self._on_ready, self._ready = settings, on_ready, False
         gateway = Orders(settings=settings, level=level, listener=listener.fileno())
         self._agent = _Child(
@@ -80,6 +90,7 @@ class Supervisor:
         self._gateway = _Child("gateway", "modelyard.cli.gateway_process", gateway, GATEWAY_STOP_S)
         self._children = [self._gateway, self._agent]
         self._signals, into = os.pipe()
+        self._watched = [self._signals] if lifeline is None else [self._signals, lifeline]
         os.set_blocking(into, False)
         signal.set_wakeup_fd(into, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
@@ -110,8 +121,11 @@ class Supervisor:
         return max(min(waiting) - time.monotonic(), 0.01) if waiting else 60.0
 
     def _told_to_stop(self, pause_s: float) -> bool:
-        readable, _, _ = select.select([self._signals], [], [], pause_s)
-        return bool(readable) and any(number != signal.SIGCHLD for number in os.read(self._signals, 4096))
+        readable, _, _ = select.select(self._watched, [], [], pause_s)
+        signals = os.read(self._signals, 4096) if self._signals in readable else b""
+        lost = [each for each in readable if each != self._signals and not os.read(each, 4096)]
+        self._watched = [each for each in self._watched if each not in lost]  # an end is told once
+        return bool(lost) or any(number != signal.SIGCHLD for number in signals)
 
     def _start_due(self) -> None:
         for child in self._children:
