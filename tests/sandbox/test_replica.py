@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from modelyard.deployments.frames import HEADER
-from modelyard.sandbox import Guest, Interpreter, Limits, Sandbox
+from modelyard.sandbox import Guest, GuestError, Interpreter, Limits, Sandbox
 
 Serve = Callable[..., "Replica"]
 
@@ -194,7 +194,12 @@ def test_the_host_hears_of_a_crash(serve: Serve) -> None:
     replica = serve("import os\ndef predict(model, query): os._exit(5)\n")
     heard = threading.Event()
     reasons: list[str] = []
-    replica.guest.on_exit(lambda error: (reasons.append(error.value), heard.set()))
+
+    def hear(error: GuestError) -> None:
+        reasons.append(error.value)
+        heard.set()
+
+    replica.guest.on_exit(hear)
     replica.send(1, {"queryData": 1})
     assert heard.wait(10)
     assert "status 5" in reasons[0]

@@ -38,7 +38,7 @@ def test_what_train_returns_is_pickled_and_prints_are_heard(train: Run) -> None:
     source = "import sys\ndef train():\n  print('hello')\n  print('oops', file=sys.stderr)\n  return {'w': 2}\n"
     outcome = train(source, on_output=lambda stream, text: heard.append((stream, text)))
     assert outcome.error is None
-    assert pickle.loads(outcome.collected) == {"w": 2}
+    assert pickle.loads(outcome.collected or b"") == {"w": 2}
     assert sorted(heard) == [("stderr", "oops\n"), ("stdout", "hello\n")]
     assert outcome.usage.peak_memory_bytes > 1e6
     assert outcome.usage.cpu_s > 0
@@ -107,7 +107,7 @@ def train(a: pa.Table, b: pl.DataFrame, c: pl.LazyFrame, d, *, training_config):
         source, fds=[ipc(tmp_path, TABLE) for _ in tables], message={"tables": tables, "config": {"depth": 3}}
     )
     assert outcome.error is None, outcome.error
-    assert pickle.loads(outcome.collected) == (
+    assert pickle.loads(outcome.collected or b"") == (
         ["pyarrow.Table", "polars.DataFrame", "polars.LazyFrame", "pandas.DataFrame"], {"depth": 3}, ["a", "b", "a"],
     )  # fmt: skip
 
@@ -116,7 +116,7 @@ def test_a_table_without_rows_keeps_its_columns(train: Run, tmp_path: Path) -> N
     source = "def train(df):\n  return list(df.columns), len(df)\n"
     outcome = train(source, fds=[ipc(tmp_path, TABLE.slice(0, 0))], message={"tables": [{"name": "t"}]})
     assert outcome.error is None, outcome.error
-    assert pickle.loads(outcome.collected) == (TABLE.column_names, 0)
+    assert pickle.loads(outcome.collected or b"") == (TABLE.column_names, 0)
 
 
 def test_a_wrong_number_of_tables_is_said_in_the_users_words(train: Run, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def train():
 """
     outcome = train(source, cores=2, memory_gib=2)
     assert outcome.error is None, outcome.error
-    assert pickle.loads(outcome.collected) == ([2, 4], [6, 8])
+    assert pickle.loads(outcome.collected or b"") == ([2, 4], [6, 8])
 
 
 def test_a_traceback_shows_the_users_lines_and_no_path_of_the_host(train: Run) -> None:

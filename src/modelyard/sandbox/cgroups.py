@@ -108,6 +108,8 @@ class GroupV1:
 
     def limit(self, limits: Limits) -> None:
         if memory := self._folders.get("memory"):
+            # Memory with swap may never be less than memory, so the order depends on whether the limit rises or falls.
+            _try_write(memory / "memory.memsw.limit_in_bytes", limits.memory_bytes)
             _write(memory / "memory.limit_in_bytes", limits.memory_bytes)
             _try_write(memory / "memory.memsw.limit_in_bytes", limits.memory_bytes)
         if pids := self._folders.get("pids"):
@@ -148,7 +150,7 @@ def _find_v2() -> Cgroups | None:
     if "memory" not in _words(folder / "cgroup.subtree_control") and not _delegate(folder):
         return None
     controllers = _words(folder / "cgroup.subtree_control")
-    parents = {name: folder for name in ("memory", "pids", "cpu") if name in controllers}
+    parents: dict[str, Path] = {name: folder for name in ("memory", "pids", "cpu") if name in controllers}
     return Cgroups(2, parents) if _can_make_in(folder) else None
 
 
@@ -160,7 +162,7 @@ def _delegate(folder: Path) -> bool:
             leaf.mkdir(exist_ok=True)
             for pid in (folder / "cgroup.procs").read_text().split():
                 _try_write(leaf / "cgroup.procs", int(pid))
-        wanted = [name for name in ("memory", "pids", "cpu") if name in _words(folder / "cgroup.controllers")]
+        wanted: list[str] = [name for name in ("memory", "pids", "cpu") if name in _words(folder / "cgroup.controllers")]
         _write(folder / "cgroup.subtree_control", " ".join(f"+{name}" for name in wanted))
     except OSError:
         return False

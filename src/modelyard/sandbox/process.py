@@ -5,7 +5,6 @@ only. However it ends, `kill` leaves nothing of it behind: no process, no contro
 """
 
 import os
-import resource
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from modelyard.sandbox import failures, processes, scratch
+from modelyard.sandbox import failures, scratch
 from modelyard.sandbox.cgroups import Group
 from modelyard.sandbox.channel import Channel, ChannelClosed, ChannelGarbage, WireError
 from modelyard.sandbox.failures import FailureKind, GuestError, GuestNotStarted
@@ -22,6 +21,8 @@ from modelyard.sandbox.limits import GIB, Limits, Usage
 from modelyard.sandbox.output import Listener, Output
 
 _END_TIMEOUT_S = 10.0
+#: Processes of other guests under the same user id, which the kernel counts along.
+_NEIGHBOURS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,6 @@ class Guest:
         self.limits = limits
         if self._group is not None:
             self._group.limit(limits)
-        self._limit_resources()
         self._output.attach(on_output)
 
     @property
@@ -146,8 +146,8 @@ class Guest:
         """
         limit_s = self.limits.timeout_s if timeout_s is None else timeout_s
         try:
-            self._limit_data(fds)
-            self._channel.send({"task": task, "message": message}, fds)
+            request = {"task": task, "message": message, "limits": self.resource_limits(fds)}
+            self._channel.send(request, fds)
             return self._await_reply(limit_s, cancelled)
         except Stopped as stopped:
             self.end(stopped.error)
@@ -157,6 +157,16 @@ class Guest:
         except ChannelGarbage as garbage:
             self.end(failures.protocol_error(str(garbage)))
             return Reply(error=self._why_ended())
+
+    def resource_limits(self, fds: Sequence[int] = ()) -> dict[str, int]:
+        """Limits that the guest's own boot program sets on its process, and which then can't be raised again."""
+        limits = {"CORE": 0, "FSIZE": self.limits.scratch_bytes, "NOFILE": 8192}
+        if self._group is None:
+            # Backstops behind the watchdog, which looks ten times a second; mapped tables come on top.
+            tables = sum(os.fstat(fd).st_size for fd in fds)
+            limits["DATA"] = 2 * self.limits.memory_bytes + tables + 2 * GIB
+            limits["NPROC"] = self.limits.processes + _NEIGHBOURS
+        return limits
 
     def _await_reply(self, limit_s: float | None, cancelled: threading.Event | None) -> Reply:
         def tick() -> None:
@@ -242,37 +252,3 @@ class Guest:
 
     def _why_ended(self) -> GuestError:
         return self._verdict or failures.exit_error(self._status if self._status is not None else -9)
-
-    def _main_process(self) -> int | None:
-        if not self._launched.walled:
-            return self._launched.init
-        children = processes.children(self._launched.init)
-        return children[0] if children else None
-
-    def _limit_resources(self) -> None:
-        limits = {
-            resource.RLIMIT_CORE: 0,
-            resource.RLIMIT_FSIZE: self.limits.scratch_bytes,
-            resource.RLIMIT_NOFILE: 8192,
-        }
-        if self._group is None and os.geteuid() != 0:
-            limits[resource.RLIMIT_NPROC] = self.limits.processes
-        for kind, value in limits.items():
-            self._set_resource(kind, value)
-
-    def _limit_data(self, fds: Sequence[int]) -> None:
-        """Without a control group the address space is a backstop behind the watchdog; mapped tables come on top."""
-        if self._group is None:
-            tables = sum(os.fstat(fd).st_size for fd in fds)
-            self._set_resource(resource.RLIMIT_DATA, 2 * self.limits.memory_bytes + tables + 2 * GIB)
-
-    def _set_resource(self, kind: int, value: int) -> None:
-        pid = self._main_process()
-        if pid is None:
-            return
-        try:
-            hard = resource.prlimit(pid, kind)[1]
-            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.prlimit(pid, kind, (value, value))
-        except (OSError, ValueError):
-            return  # it ended meanwhile

@@ -7,14 +7,6 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def children(pid: int) -> list[int]:
-    """Direct children, oldest first."""
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except (OSError, ValueError):
-        return []
-
-
 def descendants(pid: int) -> list[int]:
     """`pid` and all below it, from one pass over /proc."""
     below: dict[int, list[int]] = {}

@@ -20,15 +20,15 @@ class Channel:
         self._socket = socket.socket(fileno=descriptor)
 
     def send(self, message: dict[str, object]) -> None:
-        """Sends one frame."""
-        body = json.dumps(message).encode()
+        """Sends one frame. Text that is no Unicode (half characters, as odd file names give) is sent as question marks."""
+        body = json.dumps(message, ensure_ascii=False).encode("utf-8", "replace")
         self._socket.sendall(_HEADER.pack(len(body)) + body)
 
-    def receive(self) -> tuple[str, dict[str, object], list[int]]:
-        """The next request: the task, its message, its open files."""
+    def receive(self) -> tuple[str, dict[str, object], list[int], dict[str, int]]:
+        """The next request: the task, its message, its open files, the limits on this process."""
         (length,) = _HEADER.unpack(self._exactly(_HEADER.size))
         request = json.loads(self._exactly(length))
-        return request["task"], request["message"], self._descriptors(request["fds"])
+        return request["task"], request["message"], self._descriptors(request["fds"]), request["limits"]
 
     def _exactly(self, size: int) -> bytes:
         parts = []

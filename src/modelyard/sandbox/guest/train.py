@@ -6,6 +6,7 @@ nothing of this answer but its shape.
 
 import inspect
 import json
+import math
 import os
 import pickle
 import sys
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 #: The pickled return value, relative to the working directory.
 ARTIFACT = ".modelyard/artifact.pkl"
 _METRICS_LIMIT = 8 * 1024**2
+_FILES_LIMIT = 10_000
+_DEPTH_LIMIT = 64
 
 
 def train(work: "Work") -> dict[str, object]:
@@ -124,7 +127,7 @@ def _numbers(value: object) -> dict[str, float]:
     if not isinstance(value, dict):
         raise ValueError("it must hold one object of names and numbers")
     for name, number in value.items():
-        if isinstance(number, bool) or not isinstance(number, int | float) or number != number or abs(number) == float("inf"):
+        if not _is_number(number):
             raise ValueError(f"{name!r} is not a finite number")
     return value
 
@@ -132,15 +135,30 @@ def _numbers(value: object) -> dict[str, float]:
 def _step(value: object) -> dict[str, object]:
     if not isinstance(value, dict):
         raise ValueError("each line must hold one object")
-    return {name: entry for name, entry in value.items() if isinstance(entry, str | int | float | bool) and entry == entry}
+    return {name: entry for name, entry in value.items() if isinstance(entry, str | bool) or _is_number(entry)}
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a finite number that JSON readers elsewhere can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**63
 
 
 def left_files() -> list[str]:
-    """Names of the files that the user left in the working directory."""
-    found = []
-    for folder, folders, names in os.walk("."):
-        folders[:] = [name for name in folders if not (folder == "." and name == ".modelyard")]
-        found += [os.path.relpath(os.path.join(folder, name)) for name in names]
-        if len(found) > 10_000:
-            break
+    """Names of the files that the user left in the working directory, some thousands at most."""
+    found: list[str] = []
+    pending = [("", 0)]
+    while pending and len(found) < _FILES_LIMIT:
+        folder, depth = pending.pop()
+        try:
+            entries = list(os.scandir(folder or "."))
+        except OSError:
+            continue
+        for entry in entries:
+            name = f"{folder}{entry.name}"
+            if entry.is_dir(follow_symlinks=False) and name != ".modelyard" and depth < _DEPTH_LIMIT:
+                pending.append((f"{name}/", depth + 1))
+            elif entry.is_file(follow_symlinks=False):
+                found.append(name)
     return sorted(found)

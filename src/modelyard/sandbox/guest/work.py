@@ -7,6 +7,7 @@ import contextlib
 import gc
 import importlib
 import os
+import resource
 import sys
 import time
 import types
@@ -71,7 +72,8 @@ def serve(connection: int, preload: list[str]) -> None:
 
 
 def _answer_next(channel: Channel) -> None:
-    task, message, fds = channel.receive()
+    task, message, fds, limits = channel.receive()
+    limit_resources(limits)
     work = Work(channel, message, fds)
     try:
         function: Callable[[Work], dict[str, object] | None] = tasks.find(task)
@@ -86,6 +88,15 @@ def _answer_next(channel: Channel) -> None:
         channel.send(frame)
     elif "error" in frame:
         os._exit(_STATUS_DISCONNECTED)
+
+
+def limit_resources(limits: dict[str, int]) -> None:
+    """Lowers the limits of this process, soft and hard, before a line of the user's runs."""
+    for name, value in limits.items():
+        kind = getattr(resource, f"RLIMIT_{name}")
+        hard = resource.getrlimit(kind)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (value, value))
 
 
 def flush_output() -> None:

