@@ -139,7 +139,7 @@ def test_a_build_killed_at_any_moment_leaves_nothing_half_made(
         child.send_signal(signal.SIGKILL)
         child.wait(10)
     assert _child(home, environ, tmp_path / "lines").wait(60) == 0
-    folder = home / "environments"
+    folder = home / "cache" / "environments"
     (built,) = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     assert (built / "about.json").exists()
     left = [entry for lane in (folder / ".work").iterdir() for entry in lane.iterdir() if entry.name != "cache"]

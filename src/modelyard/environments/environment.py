@@ -61,7 +61,7 @@ class Environment:
 
 
 class Environments:
-    """All environments below the home."""
+    """All environments below the cache folder."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Environments:
         self._environ = os.environ if environ is None else environ
         self._clock = clock
         self._base = pins.base_text() if base is None else base
-        self._store = Store(settings.home / "environments")
+        self._store = Store(settings.cache_dir / "environments")
         self._tool: Tool | None = None
         self._prepared = threading.Lock()
         self._compiler = Compiler(self._get_tool, self._store)

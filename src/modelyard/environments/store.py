@@ -19,7 +19,7 @@ from modelyard.sandbox.scratch import remove
 
 
 class Store:
-    """Folders and locks below one home."""
+    """Folders and locks below one cache folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
