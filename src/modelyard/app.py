@@ -82,10 +82,11 @@ def gateway(house: House) -> ASGIApp:
     return Lane(application, Routing(house.database), house.database, house.settings)
 
 
-def agent(house: House) -> Agent:
-    """The agent of an agent process, not started yet."""
+def agent(house: House, parts: Container | None = None) -> Agent:
+    """The agent of an agent process, not started yet. Who has to close the parts afterwards hands them in."""
     scheduler = Scheduler(house.database, house.clock)
-    return Agent(house.database, house.kinds, agent_parts(house), house.settings, house.clock, (scheduler,))
+    parts = parts or agent_parts(house)
+    return Agent(house.database, house.kinds, parts, house.settings, house.clock, (scheduler,))
 
 
 def gateway_parts(house: House) -> Container:

@@ -12,7 +12,6 @@ from modelyard import app
 from modelyard.cli.children import take_orders, wait_for_signal
 from modelyard.cli.logs import configure_logs
 from modelyard.environments import EnvironmentFailure, Environments
-from modelyard.execution.agent import Agent
 from modelyard.sandbox import GuestNotStarted, Sandbox, SandboxUnavailable
 from modelyard.settings import Settings
 from modelyard.source_code.check import Checker
@@ -37,7 +36,7 @@ def work(settings: Settings) -> None:
     report = sandbox.report()
     if not report.usable:
         log.error("%s", report.advice)
-    agent = Agent(house.database, house.kinds, parts, settings, house.clock)
+    agent = app.agent(house, parts)
     agent.start()
     log.info("agent %s takes runs: %g cores, %.1f GiB", agent.agent_id, *agent.capacity[:2])
     stopping = threading.Event()
