@@ -32,9 +32,13 @@ class Yard:
         self.database = self.house.database
         self.key = self.house.first_key or ""
         self.url = self.settings.base_url
-        self._server = Server(app.gateway(self.house), listener)
+        self._parts = [app.gateway_parts(self.house)]
+        self._server = Server(app.gateway(self.house, self._parts[0]), listener)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
-        self.agent: Agent | None = app.agent(self.house) if with_agent else None
+        self.agent: Agent | None = None
+        if with_agent:
+            self._parts.append(app.agent_parts(self.house))
+            self.agent = app.agent(self.house, self._parts[1])
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -47,6 +51,8 @@ class Yard:
             self.agent.stop()
         self._server.stop()
         self._thread.join(20)
+        for parts in self._parts:
+            parts.close()
         self.house.database.close()
 
     def client(self, key: str | None = None) -> abacusai.ApiClient:

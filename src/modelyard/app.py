@@ -75,9 +75,10 @@ def all_kinds() -> dict[str, RunKind]:
     return {kind.name: kind for module in _modules("runs") for kind in module.KINDS}
 
 
-def gateway(house: House) -> ASGIApp:
-    """The ASGI application of a gateway process."""
-    door = Door(house.actions, house.database, gateway_parts(house), house.settings, house.clock)
+def gateway(house: House, parts: Container | None = None) -> ASGIApp:
+    """The ASGI application of a gateway process. Who has to close the parts afterwards hands them in."""
+    parts = parts or gateway_parts(house)
+    door = Door(house.actions, house.database, parts, house.settings, house.clock)
     application = build_application(door, house.actions, lambda: _problems(house))
     return Lane(application, Routing(house.database), house.database, house.settings)
 

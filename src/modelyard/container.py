@@ -29,3 +29,10 @@ class Container:
             return cast(Part, self._parts[kind])
         except KeyError:
             raise LookupError(f"this process was put together without a {kind.__name__}") from None
+
+    def close(self) -> None:
+        """Closes the parts that can be closed, the last one first."""
+        for part in reversed(self._parts.values()):
+            close = getattr(part, "close", None)
+            if close is not None:
+                close()
