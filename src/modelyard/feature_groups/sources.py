@@ -11,14 +11,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelyard.clock import utc_now
+from modelyard.datasets.finding import newest_complete, newest_version
 from modelyard.datasets.records import Dataset, DatasetVersion
+from modelyard.datasets.records import VersionStatus as DatasetStatus
 from modelyard.errors import AlreadyExistsError, ConflictError
 from modelyard.feature_groups import versions
 from modelyard.feature_groups.definition import Definition
 from modelyard.feature_groups.lineage import users_of
 from modelyard.feature_groups.records import FeatureGroup, SourceType
-from modelyard.feature_groups.tables import find_by_table_name
-from modelyard.ids import DatasetVersionId, FeatureGroupId, new_id
+from modelyard.feature_groups.registering import find_in_any_case
+from modelyard.ids import DatasetId, DatasetVersionId, FeatureGroupId, new_id
 from modelyard.storage import Table
 
 
@@ -36,8 +38,9 @@ class ImportState(NamedTuple):
 
 def make_group(session: Session, dataset: Dataset) -> None:
     """Makes the feature group of a new dataset."""
-    if find_by_table_name(session, dataset.organization_id, dataset.feature_group_table_name) is not None:
-        raise AlreadyExistsError(f"There is a table {dataset.feature_group_table_name} already; choose another name")
+    taken = find_in_any_case(session, dataset.organization_id, dataset.feature_group_table_name)
+    if taken is not None:
+        raise AlreadyExistsError(f"There is a table {taken.table_name} already; choose another name")
     definition = Definition(dataset_id=dataset.dataset_id)
     now = utc_now()
     group = FeatureGroup(
@@ -50,7 +53,7 @@ def make_group(session: Session, dataset: Dataset) -> None:
         definition_digest=definition.digest,
         use_gpu=False,
         use_original_csv_names=False,
-        version_limit=30,
+        version_limit=dataset.version_limit,
         last_version_number=0,
         created_at=now,
         updated_at=now,
@@ -86,15 +89,14 @@ def find_group(session: Session, dataset_id: str) -> FeatureGroup | None:
 
 def import_state(session: Session, group: FeatureGroup) -> ImportState:
     """Whether the dataset of a DATASET group has rows, will have, or failed to."""
-    rows = select(DatasetVersion).where(DatasetVersion.dataset_id == group.dataset_id)
-    newest_first = session.scalars(rows.order_by(DatasetVersion.created_at.desc())).all()
-    for version in newest_first:
-        if version.table is not None:
-            return ImportState(msgspec.convert(version.table, Table), version.dataset_version, False, "")
-    if not newest_first:
+    dataset_id = DatasetId(group.dataset_id or "")
+    whole = newest_complete(session, dataset_id)
+    if whole is not None and whole.table is not None:
+        return ImportState(msgspec.convert(whole.table, Table), whole.dataset_version, False, "")
+    newest = newest_version(session, dataset_id)
+    if newest is None:
         return ImportState(None, None, False, "nothing was uploaded to its dataset yet")
-    newest = newest_first[0]
-    if newest.status == "FAILED":
+    if newest.status == DatasetStatus.FAILED:
         return ImportState(
             None, None, False, f"the import of its dataset failed: {newest.error or 'no reason was given'}"
         )
