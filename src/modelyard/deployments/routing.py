@@ -162,7 +162,7 @@ def read_table(session: Session, revision: int) -> RoutingTable:
         deployment.deployment_id: _route(deployment, places.get(deployment.deployment_id, []))
         for deployment in session.scalars(select(Deployment))
     }
-    tokens = dict(session.execute(_TOKENS).tuples().all())
+    tokens = {row.deployment_token: row.project_id for row in session.execute(_TOKENS)}
     return RoutingTable(revision, MappingProxyType(routes), MappingProxyType(tokens))
 
 
