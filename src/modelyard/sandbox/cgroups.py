@@ -162,7 +162,9 @@ def _delegate(folder: Path) -> bool:
             leaf.mkdir(exist_ok=True)
             for pid in (folder / "cgroup.procs").read_text().split():
                 _try_write(leaf / "cgroup.procs", int(pid))
-        wanted: list[str] = [name for name in ("memory", "pids", "cpu") if name in _words(folder / "cgroup.controllers")]
+        wanted: list[str] = [
+            name for name in ("memory", "pids", "cpu") if name in _words(folder / "cgroup.controllers")
+        ]
         _write(folder / "cgroup.subtree_control", " ".join(f"+{name}" for name in wanted))
     except OSError:
         return False
@@ -193,7 +195,7 @@ def _mounts() -> dict[str, Path]:
         if kind == "cgroup2":
             found.setdefault("cgroup2", point)
         elif kind == "cgroup":
-            found |= {option: point for option in options.split(",")}
+            found |= dict.fromkeys(options.split(","), point)
     return found
 
 

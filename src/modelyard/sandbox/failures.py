@@ -103,7 +103,8 @@ def protocol_error(what: str) -> GuestError:
     return GuestError(
         FailureKind.PROTOCOL,
         "ProtocolError",
-        f"The code disturbed its connection to the platform ({what}). Leave open file descriptors that are not yours alone.",
+        f"The code disturbed its connection to the platform ({what}). "
+        "File descriptors that it did not open itself are not its to close or to write to.",
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 from modelyard.sandbox import bubblewrap, cgroups, failures, seccomp
 from modelyard.sandbox.bubblewrap import GUEST_FOLDER, GUEST_ID, WORK_FOLDER, Walls
 from modelyard.sandbox.channel import Channel
-from modelyard.sandbox.failures import FailureKind, GuestError, SandboxUnavailable
+from modelyard.sandbox.failures import FailureKind, GuestError, GuestNotStarted, SandboxUnavailable
 from modelyard.sandbox.launch import Launched, Launcher
 from modelyard.sandbox.limits import Interpreter, Limits, Usage, machine_memory_bytes
 from modelyard.sandbox.output import Listener
@@ -128,9 +128,7 @@ class Sandbox:
             raise guest.output_failure
         return Outcome(reply.result, reply.error, collected, usage)
 
-    def warm(
-        self, interpreter: Interpreter, limits: Limits | None = None, *, preload: Sequence[str] = PRELOAD
-    ) -> None:
+    def warm(self, interpreter: Interpreter, limits: Limits | None = None, *, preload: Sequence[str] = PRELOAD) -> None:
         """Keeps guests of this environment waiting from now on, for runs of the same cores, network and GPUs."""
         if self.report().usable:
             self._warm.keep(interpreter, limits or Limits(), tuple(preload))
@@ -187,7 +185,12 @@ class Sandbox:
     # -- how a guest comes to be --------------------------------------------------------------------------------
 
     def _boot(
-        self, interpreter: Interpreter, limits: Limits, preload: tuple[str, ...], name: str, readonly: Mapping[str, Path]
+        self,
+        interpreter: Interpreter,
+        limits: Limits,
+        preload: tuple[str, ...],
+        name: str,
+        readonly: Mapping[str, Path],
     ) -> Guest:
         guest = self._launch(interpreter, limits, name, ["--preload", ",".join(preload)], _View(dict(readonly), {}, {}))
         guest.await_ready(_BOOT_TIMEOUT_S)
@@ -195,6 +198,7 @@ class Sandbox:
 
     def _launch(self, interpreter: Interpreter, limits: Limits, name: str, options: list[str], view: "_View") -> Guest:
         self._check_usable()
+        self._check_trusted(interpreter)
         folder = self._scratch_root().make(self.owner)
         group = self._cgroups.make() if self._cgroups is not None and self._cgroups.limits_memory() else None
         if group is not None:
@@ -220,7 +224,7 @@ class Sandbox:
     ) -> Launched:  # fmt: skip
         home = str(folder) if self._bubblewrap is None else WORK_FOLDER
         environment = limits.environment(interpreter.python, home) | view.environment
-        joins = group.add if group is not None else (lambda pid: None)
+        joins = group.add if group is not None else _join_nothing
         boot = [str(interpreter.python), "-I", "-S"]
         options = ["--socket", str(connection.fileno()), *options]
         if self._bubblewrap is None:
@@ -247,6 +251,14 @@ class Sandbox:
         report = self.report()
         if not report.usable:
             raise SandboxUnavailable(report.advice)
+
+    def _check_trusted(self, interpreter: Interpreter) -> None:
+        """As root the guest's first steps are taken with root's name: only by a Python that no build could replace."""
+        python = interpreter.python.resolve()
+        if not python.exists():
+            raise GuestNotStarted("the environment's Python is not there any more")
+        if self.owner is not None and python.stat().st_uid != 0:
+            raise SandboxUnavailable(f"the Python {python.name} of this environment does not belong to the superuser")
 
     def _scratch_root(self) -> ScratchRoot:
         with self._lock:
@@ -278,6 +290,10 @@ def own_interpreter() -> Interpreter:
     return Interpreter(Path(sys.executable), tuple(prefixes))
 
 
+def _join_nothing(pid: int) -> None:
+    """Leaves the process where it is."""
+
+
 def _memory_file(stack: contextlib.ExitStack, data: bytes) -> int:
     handle = os.memfd_create("modelyard")
     stack.callback(os.close, handle)
@@ -289,4 +305,3 @@ def _memory_file(stack: contextlib.ExitStack, data: bytes) -> int:
 def _tmpfs_bytes(limits: Limits) -> int:
     """Size of /tmp and /dev/shm each: half of the guest's memory, since they live in it."""
     return max(16 * 1024**2, min(limits.memory_bytes, machine_memory_bytes()) // 2)
-

@@ -28,7 +28,7 @@ class Launched:
     process: subprocess.Popen[bytes]
     stdout: int
     stderr: int
-    #: The first process inside the walls as seen from outside; killing it ends all others in there. The guest itself if bare.
+    #: The first process inside the walls, seen from outside: its end is the end of all. The guest itself if bare.
     init: int
     #: Stable handle on `init`.
     init_handle: int

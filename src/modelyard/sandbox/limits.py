@@ -63,13 +63,13 @@ class Limits:
         return max(1, round(self.cores))
 
     def environment(self, python: Path, folder: str) -> dict[str, str]:
-        """All environment variables of a guest whose working directory is `folder`: none of the host's are among them."""
+        """All variables of a guest whose working directory is `folder`: none of the host's are among them."""
         variables = {name: str(self.threads) for name in THREAD_VARIABLES}
         variables |= {
             "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin",
             "HOME": folder,
             "USER": "guest",
-            "TMPDIR": "/tmp",
+            "TMPDIR": "/tmp",  # noqa: S108 - the guest's own
             "LANG": "C.UTF-8",
             "TZ": "UTC",
             "PYTHONDONTWRITEBYTECODE": "1",

@@ -22,6 +22,10 @@ _EARLY_CHARACTERS = 64 * 1024
 _LINGER_S = 1.0
 
 
+def _drop(stream: str, text: str) -> None:
+    """A listener that listens to nothing."""
+
+
 class Output:
     """The reader of one guest's two pipes."""
 
@@ -44,7 +48,7 @@ class Output:
         """Hands everything, and what was kept so far, to `listener` from now on."""
         with self._lock:
             early, self._early = self._early, []
-            self._listener = listener or (lambda stream, text: None)
+            self._listener = listener or _drop
         for stream, text in early:
             self._hand_on(stream, text)
 

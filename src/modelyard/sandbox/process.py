@@ -146,7 +146,7 @@ class Guest:
         """
         limit_s = self.limits.timeout_s if timeout_s is None else timeout_s
         try:
-            request = {"task": task, "message": message, "limits": self.resource_limits(fds)}
+            request: dict[str, object] = {"task": task, "message": message, "limits": self.resource_limits(fds)}
             self._channel.send(request, fds)
             return self._await_reply(limit_s, cancelled)
         except Stopped as stopped:
@@ -198,7 +198,9 @@ class Guest:
 
     # -- what it left -------------------------------------------------------------------------------------------
 
-    def files(self, *, private: bool = False, count: int = 10_000, total: int | None = None) -> list[scratch.ScratchFile]:
+    def files(
+        self, *, private: bool = False, count: int = 10_000, total: int | None = None
+    ) -> list[scratch.ScratchFile]:
         """The regular files in the working directory; see `scratch.files`."""
         return scratch.files(self.scratch, private=private, count=count, total=total)
 
@@ -242,9 +244,9 @@ class Guest:
     def _on_end(self, status: int) -> None:
         with self._lock:
             self._status = status
-            if self._verdict is None and self._group is not None and self._group.was_out_of_memory():
-                if failures.exit_error(status).kind == FailureKind.SIGNAL:
-                    self._verdict = failures.memory_error(self.limits)
+            starved = self._group is not None and self._group.was_out_of_memory()
+            if self._verdict is None and starved and failures.exit_error(status).kind == FailureKind.SIGNAL:
+                self._verdict = failures.memory_error(self.limits)
             self._ended.set()
             listeners, self._listeners = self._listeners, []
         for listener in listeners:

@@ -10,9 +10,9 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 def descendants(pid: int) -> list[int]:
     """`pid` and all below it, from one pass over /proc."""
     below: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit() and (fields := _stat(int(name))):
-            below.setdefault(int(fields[1]), []).append(int(name))
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (fields := _stat(int(entry.name))):
+            below.setdefault(int(fields[1]), []).append(int(entry.name))
     found, pending = [], [pid]
     while pending:
         found.append(current := pending.pop())

@@ -43,15 +43,14 @@ class SandboxReport:
         return [f"walls: {walls}", f"limits: {limits}", f"system-call filter: {filtered}", *self.reasons]
 
 
-def describe(
-    bubblewrap: Bubblewrap | None, cgroups: Cgroups | None, reasons: list[str], setting: str
-) -> SandboxReport:
+def describe(bubblewrap: Bubblewrap | None, cgroups: Cgroups | None, reasons: list[str], setting: str) -> SandboxReport:
     """Puts together what was found. `setting` is `required` or `off`."""
     said = list(reasons)
     if cgroups is None or not cgroups.limits_memory():
         said.append(
-            "no control group is writable, so a watchdog limits memory ten times a second: run the agent under a service "
-            "manager that delegates one (systemd: Delegate=yes; by hand: systemd-run --user --scope -p Delegate=yes ...)"
+            "no control group is writable, so a watchdog limits memory ten times a second: run the agent under a "
+            "service manager that delegates one (systemd: Delegate=yes; by hand: "
+            "systemd-run --user --scope -p Delegate=yes ...)"
         )
     mode = "off" if bubblewrap is None else "root" if bubblewrap.privileged else "rootless"
     return SandboxReport(

@@ -99,7 +99,7 @@ def files(folder: Path, *, private: bool = False, count: int = 10_000, total: in
 
 
 def open_file(folder: Path, name: str) -> IO[bytes]:
-    """Opens the regular file `name` below `folder` for reading, following no link. ScratchRefused if it is no such file."""
+    """Opens the regular file `name` below `folder`, following no link. ScratchRefused if it is no such file."""
     parts = name.split("/")
     if not all(parts) or any(part in (".", "..") for part in parts) or "\0" in name:
         raise ScratchRefused(f"{name!r} names no file of the working directory.")
@@ -164,7 +164,7 @@ def _walk(root: int, private: bool, depth: int = _DEPTH_LIMIT) -> Iterator[tuple
         if len(parts) > depth:
             raise ScratchRefused(f"The code left folders nested deeper than {depth}.")
         with contextlib.suppress(OSError), _directory(root, parts) as directory:
-            for name in os.listdir(directory):
+            for name in os.listdir(directory):  # noqa: PTH208 - a descriptor has no path
                 if not parts and name == PRIVATE and not private:
                     continue
                 with contextlib.suppress(OSError):
@@ -207,11 +207,11 @@ def remove(folder: Path) -> None:
     finally:
         os.close(root)
     with contextlib.suppress(OSError):
-        os.rmdir(folder)
+        folder.rmdir()
 
 
 def _flatten(root: int) -> None:
-    """Deletes everything below `root` by moving each folder's folders up to `root` first: no recursion, no deep path."""
+    """Deletes everything below `root`, moving each folder's folders up to `root` first: no recursion, no deep path."""
     number = 0
     pending = [""]
     while pending:
@@ -221,7 +221,7 @@ def _flatten(root: int) -> None:
                 os.chmod(name, 0o700, dir_fd=root)
             directory = os.open(name or ".", _DIRECTORY, dir_fd=root)
             try:
-                for entry in os.listdir(directory):
+                for entry in os.listdir(directory):  # noqa: PTH208 - a descriptor has no path
                     if not stat.S_ISDIR(os.stat(entry, dir_fd=directory, follow_symlinks=False).st_mode):
                         os.unlink(entry, dir_fd=directory)
                         continue

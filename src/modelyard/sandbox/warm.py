@@ -93,7 +93,7 @@ class WarmGuests:
         guest = None
         try:
             guest = self._boot(kind.interpreter, limits, kind.preload, "warm", {})
-        except Exception:  # noqa: BLE001 - a missing warm guest costs time only; the run that needs one says why it fails
+        except Exception:
             log.warning("a warm guest did not start", exc_info=True)
         with self._lock:
             self._booting[kind] -= 1

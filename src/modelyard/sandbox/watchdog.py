@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from modelyard.sandbox import failures, processes, scratch
+from modelyard.sandbox.bubblewrap import MEMORY_FOLDERS
 from modelyard.sandbox.process import Guest
 
 _TICK_S = 0.1
@@ -70,9 +71,9 @@ class Watchdog:
         if not self._walled:
             return 0
         used = 0
-        for folder in ("tmp", "dev/shm"):
+        for folder in MEMORY_FOLDERS:
             try:
-                state = os.statvfs(f"/proc/{guest.pid}/root/{folder}")
+                state = os.statvfs(f"/proc/{guest.pid}/root{folder}")
             except OSError:
                 continue
             used += (state.f_blocks - state.f_bfree) * state.f_frsize

@@ -71,8 +71,14 @@ def _standard(value: Any) -> Any:
             return convert(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    name = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.").removeprefix("modelyard_source.")
-    more = " Decode bytes to text, or encode them with base64." if isinstance(value, bytes | bytearray | memoryview) else ""
+    name = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.").removeprefix(
+        "modelyard_source."
+    )
+    more = (
+        " Decode bytes to text, or encode them with base64."
+        if isinstance(value, bytes | bytearray | memoryview)
+        else ""
+    )
     raise Refused(
         f"The result holds an object of type {name}, which has no JSON form. Return numbers, text, lists, dicts, "
         f"arrays or tables.{more}",
@@ -161,8 +167,10 @@ def _key(key: Any) -> str:
     if isinstance(key, str):
         return str.__str__(key)
     ready = plain(key)
-    if isinstance(ready, list | dict):
-        raise Refused(f"The result holds a dict with a key of type {type(key).__name__}; keys must be text.", "TypeError")
+    if isinstance(ready, list | tuple | dict):
+        raise Refused(
+            f"The result holds a dict with a key of type {type(key).__name__}; keys must be text.", "TypeError"
+        )
     return ready if isinstance(ready, str) else json.dumps(ready)
 
 

@@ -5,6 +5,7 @@ before the rights are gone. Options: `--drop ID`, `--folder PATH`, `--socket FD`
 `--exec PROGRAM ARGUMENTS...` (last).
 """
 
+import contextlib
 import os
 import sys
 
@@ -37,10 +38,8 @@ def keep_only(connection: int) -> int:
         os.set_inheritable(3, False)
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 3:
-            try:
+            with contextlib.suppress(OSError):  # one is the listing's own, closed by now
                 os.close(int(name))
-            except OSError:
-                pass  # the listing's own descriptor
     return 3
 
 
@@ -72,7 +71,7 @@ def main(arguments: list[str]) -> None:
     own_itself()
     connection = keep_only(int(options["--socket"]))
     if arguments[:1] == ["--exec"]:
-        os.execvp(arguments[1], arguments[1:])
+        os.execvp(arguments[1], arguments[1:])  # noqa: S606 - argv as the platform gave it, no shell
     open_environment()
     from modelyard_guest.work import serve  # type: ignore[import-not-found]  # known by this name inside only
 

@@ -20,7 +20,7 @@ class Channel:
         self._socket = socket.socket(fileno=descriptor)
 
     def send(self, message: dict[str, object]) -> None:
-        """Sends one frame. Text that is no Unicode (half characters, as odd file names give) is sent as question marks."""
+        """Sends one frame. Text that is no Unicode (as odd file names give) is sent as question marks."""
         body = json.dumps(message, ensure_ascii=False).encode("utf-8", "replace")
         self._socket.sendall(_HEADER.pack(len(body)) + body)
 

@@ -78,8 +78,9 @@ def _cut_frames(told: traceback.TracebackException, seen: set[int]) -> None:
         return
     seen.add(id(told))
     told.stack = _users_frames(told.stack)
-    if told._str is not None:  # type: ignore[attr-defined]  # the only place where the text is kept
-        told._str = _cut(str(told._str), _VALUE_LIMIT)  # type: ignore[attr-defined]
+    text = getattr(told, "_str", None)  # the only place where the text is kept
+    if isinstance(text, str):
+        setattr(told, "_str", _cut(text, _VALUE_LIMIT))  # noqa: B010 - the same place
     for other in (told.__cause__, told.__context__, *(getattr(told, "exceptions", None) or ())):
         if other is not None:
             _cut_frames(other, seen)
@@ -95,7 +96,7 @@ def _users_frames(stack: traceback.StackSummary) -> traceback.StackSummary:
 
 def _short(filename: str) -> str:
     """A library's file relative to the folder it was imported from; empty for our own files and what has no name."""
-    if filename.startswith("<") or "modelyard_guest" in filename or filename.startswith(_here()):
+    if filename.startswith(("<", _here())) or "modelyard_guest" in filename:
         return ""
     for folder in sorted(sys.path, key=len, reverse=True):
         if folder and filename.startswith(folder.rstrip("/") + "/"):
@@ -112,4 +113,3 @@ def _cut(text: str, limit: int) -> str:
         return text
     half = limit // 2
     return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
-

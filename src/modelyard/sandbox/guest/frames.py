@@ -1,9 +1,9 @@
 """Tables into the user's hands: an Arrow IPC file, mapped private, as the kind of table that the function asks for.
 
 The mapping is copy-on-write: columns are views of the page cache, shared by every guest that reads the same version,
-and yet may be written in place. Numbers and times without gaps cost no copy at all. Text that lies there as a dictionary
-becomes ordinary text (pandas 3: `str`, pandas 2: `object`), for user code expects what `read_csv` gives; a caller that
-says `categories` gets it as categories, which costs no copy either.
+and yet may be written in place. Numbers and times without gaps cost no copy at all. Text that lies there as a
+dictionary becomes ordinary text (pandas 3: `str`, pandas 2: `object`), for user code expects what `read_csv` gives; a
+caller that says `categories` gets it as categories, which costs no copy either.
 """
 
 import mmap
@@ -40,6 +40,11 @@ def form_for(user_function: Callable[..., object], position: int | str) -> str:
 def load(descriptor: int, form: str = "pandas", *, categories: bool = False) -> Any:
     """The table in the Arrow IPC file behind `descriptor`, which is closed."""
     table, mapping = read_arrow(descriptor)
+    return shape(table, mapping, form, categories=categories)
+
+
+def shape(table: "pyarrow.Table", mapping: mmap.mmap | None, form: str, *, categories: bool = False) -> Any:
+    """A table from `read_arrow`, or a slice of it, in that form; without the mapping, pandas columns are copies."""
     if not categories and (form != "pandas" or _has_new_text()):
         table = _spell_out(table)
     if form == "pyarrow":
@@ -86,9 +91,9 @@ def _spell_out(table: "pyarrow.Table") -> "pyarrow.Table":
 def _is_text_dictionary(kind: Any) -> bool:
     import pyarrow.types
 
-    return pyarrow.types.is_dictionary(kind) and (
-        pyarrow.types.is_string(kind.value_type) or pyarrow.types.is_large_string(kind.value_type)
-    )
+    if not pyarrow.types.is_dictionary(kind):
+        return False
+    return bool(pyarrow.types.is_string(kind.value_type) or pyarrow.types.is_large_string(kind.value_type))
 
 
 def to_pandas(table: "pyarrow.Table", mapping: mmap.mmap | None, categories: bool = False) -> Any:
@@ -97,7 +102,7 @@ def to_pandas(table: "pyarrow.Table", mapping: mmap.mmap | None, categories: boo
 
     whole = {}
     rest = []
-    for index, name in enumerate(table.column_names):
+    for index in range(table.num_columns):
         values = None if mapping is None else _view(table.column(index), mapping)
         if values is None:
             rest.append(index)
@@ -121,9 +126,11 @@ def _view(column: "pyarrow.ChunkedArray", mapping: mmap.mmap) -> "numpy.ndarray 
     import pyarrow
 
     kind = column.type
-    dates = pyarrow.types.is_timestamp(kind) and kind.tz is None or pyarrow.types.is_duration(kind)
-    if column.num_chunks != 1 or column.null_count or not (
-        pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind) or dates
+    dates = (pyarrow.types.is_timestamp(kind) and kind.tz is None) or pyarrow.types.is_duration(kind)
+    if (
+        column.num_chunks != 1
+        or column.null_count
+        or not (pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind) or dates)
     ):
         return None
     chunk = column.chunk(0)

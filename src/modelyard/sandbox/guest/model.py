@@ -138,8 +138,7 @@ def _in_order(found: Any) -> Sequence[Any]:
         listed: list[Any] = frame.to_dicts() if hasattr(frame, "to_dicts") else frame.to_list()
         return listed
     if package == "pyarrow":
-        values = found.to_pylist()
-        return values
+        return list(found.to_pylist())
     if isinstance(found, str | bytes | dict) or not hasattr(found, "__iter__"):
         raise Refused(
             f"predict_many gave {'nothing' if found is None else f'an object of type {kind.__name__}'}; "

@@ -63,7 +63,10 @@ class Handler:
         try:
             status, result = OK, self._result(kind, body)
         except _BadRequest as error:
-            status, result = REFUSED, json.dumps({"type": "InvalidRequest", "value": str(error), "traceback": ""}).encode()
+            status, result = (
+                REFUSED,
+                json.dumps({"type": "InvalidRequest", "value": str(error), "traceback": ""}).encode(),
+            )
         except BaseException as error:  # noqa: BLE001 - a failure of user code is an answer
             status, result = USER_ERROR, json.dumps(failures.describe(error)).encode()
         return HEADER.pack(len(result), number, status) + result

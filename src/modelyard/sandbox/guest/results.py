@@ -16,6 +16,7 @@ def to_arrow(found: Any, name: str) -> "pyarrow.Table":
     package = kind.__module__.partition(".")[0]
     if isinstance(found, pyarrow.Table):
         table = found
+        _refuse_twins(table.column_names, name)
     elif package == "polars" and kind.__name__ in ("DataFrame", "LazyFrame"):
         table = (found.collect() if kind.__name__ == "LazyFrame" else found).to_arrow()
     elif package == "pandas" and kind.__name__ == "DataFrame":
@@ -23,10 +24,6 @@ def to_arrow(found: Any, name: str) -> "pyarrow.Table":
     else:
         what = "nothing" if found is None else f"an object of type {kind.__name__}"
         raise Refused(f"{name} gave {what}; it must return a DataFrame (pandas, polars or pyarrow).", "TypeError")
-    names = table.column_names
-    if len(set(names)) != len(names):
-        twice = sorted({column for column in names if names.count(column) > 1})
-        raise Refused(f"{name} gave a table with more than one column named {', '.join(twice)}.", "ValueError")
     return table.replace_schema_metadata(None)
 
 
@@ -36,8 +33,16 @@ def _from_pandas(frame: Any, name: str) -> "pyarrow.Table":
     if any(label is not None for label in frame.index.names):
         frame = frame.reset_index()
     frame = frame.rename(columns=str)
+    _refuse_twins(list(frame.columns), name)
     try:
         return pyarrow.Table.from_pandas(frame, preserve_index=False)
     except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, pyarrow.ArrowNotImplementedError) as error:
         raise Refused(f"{name} gave a column that can't be stored: {error}", "ValueError") from None
 
+
+def _refuse_twins(columns: list[str], name: str) -> None:
+    twice = (
+        sorted({column for column in columns if columns.count(column) > 1}) if len(set(columns)) < len(columns) else []
+    )
+    if twice:
+        raise Refused(f"{name} gave a table with more than one column named {', '.join(twice)}.", "ValueError")

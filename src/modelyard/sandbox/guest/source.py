@@ -30,11 +30,14 @@ class _Sources(MetaPathFinder, Loader):
         self.texts: dict[str, tuple[str, str]] = {}
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self,
+        fullname: str,
+        path: Sequence[str] | None,  # noqa: ARG002 - the import system's signature
+        target: ModuleType | None = None,  # noqa: ARG002 - likewise
     ) -> ModuleSpec | None:
         return importlib.util.spec_from_loader(fullname, self) if fullname in self.texts else None
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:  # noqa: ARG002 - likewise
         return None
 
     def exec_module(self, module: ModuleType) -> None:
@@ -71,7 +74,7 @@ def _lay_down(module: str, text: str) -> None:
 
 def function(module: ModuleType, name: str) -> Callable[..., object]:
     """The function `name` of the user's module; a clear refusal if there is none."""
-    found = getattr(module, name, None)
+    found: Callable[..., object] | None = getattr(module, name, None)
     if not callable(found):
         raise Refused(f"The source defines no function {name!r}.", "NameError")
     return found
@@ -96,7 +99,9 @@ def annotation(user_function: Callable[..., object], position: int | str) -> obj
     """The annotation of a parameter, by position or name; None without one. Text stays text if it can't be resolved."""
     parameters = _parameters(user_function)
     if isinstance(position, int):
-        names = [name for name, one in parameters.items() if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+        names = [
+            name for name, one in parameters.items() if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+        ]
         rest = [name for name, one in parameters.items() if one.kind == one.VAR_POSITIONAL]
         if position >= len(names) and not rest:
             return None

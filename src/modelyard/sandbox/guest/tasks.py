@@ -10,9 +10,11 @@ TASKS = {
     "function": "function:function",
     "replica": "replica:replica",
     "predict_table": "predict_table:predict_table",
+    "predict_rows": "predict_table:predict_rows",
     "import_table": "tables:import_table",
     "sql": "tables:sql",
     "arrow_twin": "tables:arrow_twin",
+    "encode_avro": "tables:encode_avro",
 }
 
 

@@ -72,7 +72,7 @@ def check_call(function: Callable[..., object], names: list[str], keywords: dict
 
 
 def store(model: object) -> int:
-    """Pickles what the function returned; gives the size. Lambdas and the like go through cloudpickle if it is there."""
+    """Pickles what the function returned, lambdas and the like by cloudpickle if it is there; gives the size."""
     os.makedirs(os.path.dirname(ARTIFACT), exist_ok=True)
     try:
         _dump(model, pickle.Pickler)
@@ -92,7 +92,9 @@ def _dump(model: object, pickler: Any) -> None:
 
 
 def _complaint(model: object, error: Exception) -> str:
-    kind = f"{type(model).__module__}.{type(model).__qualname__}".removeprefix("builtins.").removeprefix(f"{source.MODULE}.")
+    kind = f"{type(model).__module__}.{type(model).__qualname__}".removeprefix("builtins.").removeprefix(
+        f"{source.MODULE}."
+    )
     try:
         reason = str(error)[:1000]
     except Exception:  # noqa: BLE001 - the user's own exception
@@ -106,7 +108,7 @@ def _complaint(model: object, error: Exception) -> str:
 def read_metrics() -> dict[str, object]:
     """What the user wrote to metrics.json (name -> number) and metrics.jsonl (one object a step)."""
     final = _read("metrics.json", lambda text: _numbers(json.loads(text)))
-    steps = _read("metrics.jsonl", lambda text: [_step(json.loads(line)) for line in text.splitlines() if line.strip()])
+    steps = _read("metrics.jsonl", _steps)
     return {"final": final or {}, "steps": steps or []}
 
 
@@ -125,16 +127,20 @@ def _read(name: str, parse: Callable[[str], Any]) -> Any:
 
 def _numbers(value: object) -> dict[str, float]:
     if not isinstance(value, dict):
-        raise ValueError("it must hold one object of names and numbers")
+        raise ValueError("it must hold one object of names and numbers")  # noqa: TRY004 - of a file, not of an argument
     for name, number in value.items():
         if not _is_number(number):
             raise ValueError(f"{name!r} is not a finite number")
     return value
 
 
+def _steps(text: str) -> list[dict[str, object]]:
+    return [_step(json.loads(line)) for line in text.splitlines() if line.strip()]
+
+
 def _step(value: object) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise ValueError("each line must hold one object")
+        raise ValueError("each line must hold one object")  # noqa: TRY004 - likewise
     return {name: entry for name, entry in value.items() if isinstance(entry, str | bool) or _is_number(entry)}
 
 

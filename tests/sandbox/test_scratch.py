@@ -1,0 +1,80 @@
+"""What guests leave behind: listed, packed and removed without following anything that they planted."""
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from modelyard.sandbox import scratch
+from modelyard.sandbox.scratch import ScratchFile, ScratchRefused
+
+
+def test_packing_gives_the_same_bytes_for_the_same_files(tmp_path: Path) -> None:
+    packed = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        (folder / "deep").mkdir(parents=True)
+        (folder / "deep" / "b.txt").write_text("b")
+        (folder / "a.sh").write_text("a")
+        (folder / "a.sh").chmod(0o755)
+        (folder / scratch.PRIVATE).mkdir()
+        (folder / scratch.PRIVATE / "artifact.pkl").write_text("ours")
+        (folder / "link").symlink_to("/etc/passwd")
+        target = io.BytesIO()
+        listed = scratch.pack(folder, target)
+        assert listed == [ScratchFile("a.sh", 1, True), ScratchFile("deep/b.txt", 1, False)]
+        packed.append(target.getvalue())
+    assert packed[0] == packed[1]
+    with tarfile.open(fileobj=io.BytesIO(packed[0])) as archive:
+        assert [(entry.name, entry.mode, entry.uid) for entry in archive] == [
+            ("a.sh", 0o755, 0),
+            ("deep/b.txt", 0o644, 0),
+        ]
+
+
+def test_count_and_bytes_are_limited(tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / str(number)).write_bytes(bytes(10))
+    with pytest.raises(ScratchRefused, match="more than 4 files"):
+        scratch.files(tmp_path, count=4)
+    with pytest.raises(ScratchRefused, match="more than 49 bytes"):
+        scratch.files(tmp_path, total=49)
+    assert len(scratch.files(tmp_path, count=5, total=50)) == 5
+
+
+def test_removing_follows_no_link_and_minds_no_depth(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("kept")
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    (folder / "link").symlink_to(outside)
+    top = os.open(folder, os.O_RDONLY)
+    for _ in range(2000):
+        os.mkdir("d", dir_fd=top)
+        down = os.open("d", os.O_RDONLY, dir_fd=top)
+        os.symlink(outside, "link", dir_fd=down)
+        os.close(top)
+        top = down
+    os.close(top)
+    (folder / "shut").mkdir()
+    (folder / "shut" / "file").write_text("x")
+    (folder / "shut").chmod(0)
+    scratch.remove(folder)
+    assert not folder.exists()
+    assert (outside / "kept").read_text() == "kept"
+
+
+def test_folders_of_dead_processes_are_swept_and_those_of_living_ones_kept(tmp_path: Path) -> None:
+    first = scratch.ScratchRoot(tmp_path)
+    kept = first.make(None)
+    dead = tmp_path / "dead"
+    (dead / "guest").mkdir(parents=True)
+    second = scratch.ScratchRoot(tmp_path)
+    assert kept.exists()
+    assert not dead.exists()
+    first.close()
+    second.close()
+    assert list(tmp_path.iterdir()) == []
