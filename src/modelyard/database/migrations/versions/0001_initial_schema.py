@@ -25,6 +25,21 @@ def upgrade() -> None:
     sa.Column('seen_at', modelyard.database.records.Utc(), nullable=False),
     sa.PrimaryKeyConstraint('agent_id', name=op.f('pk_agents'))
     )
+    op.create_table('datasets',
+    sa.Column('dataset_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('feature_group_table_name', sa.String(), nullable=False),
+    sa.Column('source_type', sa.Text(), nullable=False),
+    sa.Column('data_source', sa.Text(), nullable=True),
+    sa.Column('version_limit', sa.BigInteger(), nullable=False),
+    sa.Column('reading', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.PrimaryKeyConstraint('dataset_id', name=op.f('pk_datasets')),
+    sa.UniqueConstraint('organization_id', 'feature_group_table_name', name=op.f('uq_datasets_organization_id_feature_group_table_name'))
+    )
+    with op.batch_alter_table('datasets', schema=None) as batch_op:
+        batch_op.create_index('ix_datasets_listed', ['organization_id', 'created_at', 'dataset_id'], unique=False)
+
     op.create_table('deployment_tokens',
     sa.Column('deployment_token', sa.String(), nullable=False),
     sa.Column('organization_id', sa.String(), nullable=False),
@@ -241,6 +256,45 @@ def upgrade() -> None:
     sa.Column('completed_at', modelyard.database.records.Utc(), nullable=True),
     sa.PrimaryKeyConstraint('table_digest', 'organization_id', name=op.f('pk_table_encodings'))
     )
+    op.create_table('batch_predictions',
+    sa.Column('batch_prediction_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('project_id', sa.String(), nullable=False),
+    sa.Column('deployment_id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('definition', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('output_feature_group_id', sa.String(), nullable=True),
+    sa.Column('latest_version', sa.String(), nullable=True),
+    sa.Column('versions', sa.BigInteger(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.ForeignKeyConstraint(['deployment_id'], ['deployments.deployment_id'], name=op.f('fk_batch_predictions_deployment_id_deployments')),
+    sa.PrimaryKeyConstraint('batch_prediction_id', name=op.f('pk_batch_predictions'))
+    )
+    with op.batch_alter_table('batch_predictions', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_batch_predictions_deployment_id'), ['deployment_id'], unique=False)
+        batch_op.create_index('ix_batch_predictions_listed', ['project_id', 'created_at', 'batch_prediction_id'], unique=False)
+
+    op.create_table('dataset_versions',
+    sa.Column('dataset_version', sa.String(), nullable=False),
+    sa.Column('dataset_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('status', sa.Text(), nullable=False),
+    sa.Column('upload_id', sa.String(), nullable=True),
+    sa.Column('location', sa.Text(), nullable=True),
+    sa.Column('reading', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('size', sa.BigInteger(), nullable=True),
+    sa.Column('table', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('row_count', sa.BigInteger(), nullable=True),
+    sa.Column('inspected', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('error', sa.Text(), nullable=True),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('completed_at', modelyard.database.records.Utc(), nullable=True),
+    sa.ForeignKeyConstraint(['dataset_id'], ['datasets.dataset_id'], name=op.f('fk_dataset_versions_dataset_id_datasets'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('dataset_version', name=op.f('pk_dataset_versions'))
+    )
+    with op.batch_alter_table('dataset_versions', schema=None) as batch_op:
+        batch_op.create_index('ix_dataset_versions_newest', ['dataset_id', 'created_at', 'dataset_version'], unique=False)
+
     op.create_table('feature_group_inputs',
     sa.Column('feature_group_id', sa.String(), nullable=False),
     sa.Column('parent_id', sa.String(), nullable=False),
@@ -360,6 +414,20 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['run_id'], ['runs.run_id'], name=op.f('fk_run_logs_run_id_runs'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('run_id', 'seq', name=op.f('pk_run_logs'))
     )
+    op.create_table('uploads',
+    sa.Column('upload_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('dataset_id', sa.String(), nullable=False),
+    sa.Column('dataset_version', sa.String(), nullable=False),
+    sa.Column('status', sa.Text(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('completed_at', modelyard.database.records.Utc(), nullable=True),
+    sa.ForeignKeyConstraint(['dataset_id'], ['datasets.dataset_id'], name=op.f('fk_uploads_dataset_id_datasets'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('upload_id', name=op.f('pk_uploads'))
+    )
+    with op.batch_alter_table('uploads', schema=None) as batch_op:
+        batch_op.create_index('ix_uploads_listed', ['organization_id', 'status', 'created_at'], unique=False)
+
     op.create_table('users',
     sa.Column('user_id', sa.String(), nullable=False),
     sa.Column('organization_id', sa.String(), nullable=False),
@@ -387,6 +455,40 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('api_keys', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_api_keys_user_id'), ['user_id'], unique=False)
+
+    op.create_table('batch_prediction_versions',
+    sa.Column('batch_prediction_version', sa.String(), nullable=False),
+    sa.Column('batch_prediction_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('project_id', sa.String(), nullable=False),
+    sa.Column('number', sa.BigInteger(), nullable=False),
+    sa.Column('run_id', sa.String(), nullable=False),
+    sa.Column('status', sa.Text(), nullable=False),
+    sa.Column('error', sa.Text(), nullable=True),
+    sa.Column('exception', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('definition', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('feature_group_id', sa.String(), nullable=False),
+    sa.Column('deployment_id', sa.String(), nullable=False),
+    sa.Column('model_id', sa.String(), nullable=False),
+    sa.Column('model_version', sa.String(), nullable=False),
+    sa.Column('output_feature_group_id', sa.String(), nullable=True),
+    sa.Column('feature_group_version', sa.String(), nullable=True),
+    sa.Column('total_predictions', sa.BigInteger(), nullable=False),
+    sa.Column('failed_predictions', sa.BigInteger(), nullable=False),
+    sa.Column('warning', sa.Text(), nullable=True),
+    sa.Column('result_digest', sa.String(), nullable=True),
+    sa.Column('result_size', sa.BigInteger(), nullable=True),
+    sa.Column('output_feature_group_version', sa.String(), nullable=True),
+    sa.Column('usage', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('started_at', modelyard.database.records.Utc(), nullable=True),
+    sa.Column('completed_at', modelyard.database.records.Utc(), nullable=True),
+    sa.ForeignKeyConstraint(['batch_prediction_id'], ['batch_predictions.batch_prediction_id'], name=op.f('fk_batch_prediction_versions_batch_prediction_id_batch_predictions'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('batch_prediction_version', name=op.f('pk_batch_prediction_versions')),
+    sa.UniqueConstraint('batch_prediction_id', 'number', name=op.f('uq_batch_prediction_versions_batch_prediction_id_number'))
+    )
+    with op.batch_alter_table('batch_prediction_versions', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_batch_prediction_versions_result_digest'), ['result_digest'], unique=False)
 
     op.create_table('model_versions',
     sa.Column('model_version', sa.String(), nullable=False),
@@ -434,6 +536,15 @@ def upgrade() -> None:
         batch_op.create_index('ix_model_versions_listed', ['model_id', 'number'], unique=False)
         batch_op.create_index(batch_op.f('ix_model_versions_lock_digest'), ['lock_digest'], unique=False)
 
+    op.create_table('upload_parts',
+    sa.Column('upload_id', sa.String(), nullable=False),
+    sa.Column('part_number', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('digest', sa.String(), nullable=False),
+    sa.Column('md5', sa.String(), nullable=False),
+    sa.Column('size', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['upload_id'], ['uploads.upload_id'], name=op.f('fk_upload_parts_upload_id_uploads'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('upload_id', 'part_number', name=op.f('pk_upload_parts'))
+    )
     op.create_table('model_version_users',
     sa.Column('kind', sa.String(), nullable=False),
     sa.Column('user_id', sa.String(), nullable=False),
@@ -454,6 +565,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_model_version_users_model_version'))
 
     op.drop_table('model_version_users')
+    op.drop_table('upload_parts')
     with op.batch_alter_table('model_versions', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_model_versions_lock_digest'))
         batch_op.drop_index('ix_model_versions_listed')
@@ -461,11 +573,19 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_model_versions_artifact_digest'))
 
     op.drop_table('model_versions')
+    with op.batch_alter_table('batch_prediction_versions', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_batch_prediction_versions_result_digest'))
+
+    op.drop_table('batch_prediction_versions')
     with op.batch_alter_table('api_keys', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_api_keys_user_id'))
 
     op.drop_table('api_keys')
     op.drop_table('users')
+    with op.batch_alter_table('uploads', schema=None) as batch_op:
+        batch_op.drop_index('ix_uploads_listed')
+
+    op.drop_table('uploads')
     op.drop_table('run_logs')
     with op.batch_alter_table('replicas', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_replicas_serving_id'))
@@ -492,6 +612,15 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_feature_group_inputs_parent_id'))
 
     op.drop_table('feature_group_inputs')
+    with op.batch_alter_table('dataset_versions', schema=None) as batch_op:
+        batch_op.drop_index('ix_dataset_versions_newest')
+
+    op.drop_table('dataset_versions')
+    with op.batch_alter_table('batch_predictions', schema=None) as batch_op:
+        batch_op.drop_index('ix_batch_predictions_listed')
+        batch_op.drop_index(batch_op.f('ix_batch_predictions_deployment_id'))
+
+    op.drop_table('batch_predictions')
     op.drop_table('table_encodings')
     with op.batch_alter_table('runs', schema=None) as batch_op:
         batch_op.drop_index('ix_runs_target')
@@ -538,5 +667,9 @@ def downgrade() -> None:
         batch_op.drop_index('ix_deployment_tokens_project')
 
     op.drop_table('deployment_tokens')
+    with op.batch_alter_table('datasets', schema=None) as batch_op:
+        batch_op.drop_index('ix_datasets_listed')
+
+    op.drop_table('datasets')
     op.drop_table('agents')
     # ### end Alembic commands ###

@@ -1,0 +1,130 @@
+"""How a dataset and its versions come to be: rows, the event that the rooms above hear, and the import's run.
+
+Called by `actions.py`; everything happens in the caller's transaction, so a version is never there without its run.
+"""
+
+import re
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelyard.actions import Call
+from modelyard.clock import utc_now
+from modelyard.datasets.events import DatasetEvents
+from modelyard.datasets.reading import Reading
+from modelyard.datasets.records import Dataset, DatasetVersion, SourceType, Upload, UploadStatus, VersionStatus
+from modelyard.errors import AlreadyExistsError, InvalidParameterError
+from modelyard.execution import Demand, enqueue
+from modelyard.ids import DatasetId, DatasetVersionId, OrganizationId, UploadId, new_id
+
+#: Longest name of a table. Source: the SDK's create_dataset_from_upload.
+TABLE_NAME_LIMIT = 120
+#: Fewest versions that a dataset may be told to keep. Source: as above, versionLimit.
+LEAST_VERSIONS = 30
+#: Name of the run that imports a version.
+IMPORT_RUN = "datasets.import"
+_GIB = 1024**3
+
+
+def create_dataset(
+    call: Call, table_name: str, reading: Reading, version_limit: int, *, location: str | None = None
+) -> Dataset:
+    """A new dataset without versions, and with it whatever the rooms above make of one."""
+    check_table_name(table_name)
+    if version_limit < LEAST_VERSIONS:
+        raise InvalidParameterError(f"versionLimit must be at least {LEAST_VERSIONS}, not {version_limit}")
+    _check_free(call.session, call.organization_id, table_name)
+    dataset = Dataset(
+        dataset_id=DatasetId(new_id()),
+        organization_id=call.organization_id,
+        feature_group_table_name=table_name,
+        source_type=SourceType.UPLOAD if location is None else SourceType.EXTERNAL_SERVICE,
+        data_source=location,
+        version_limit=version_limit,
+        reading=msgspec.to_builtins(reading),
+        created_at=call.clock(),
+    )
+    call.session.add(dataset)
+    call.session.flush()
+    for hear in call.parts.get(DatasetEvents).created:
+        hear(call.session, dataset)
+    return dataset
+
+
+def add_upload(call: Call, dataset: Dataset, reading: Reading) -> Upload:
+    """A new version of the dataset that waits for its upload, and that upload."""
+    upload_id = UploadId(new_id())
+    version = _add_version(call.session, dataset, reading, upload_id=upload_id)
+    upload = Upload(
+        upload_id=upload_id,
+        organization_id=dataset.organization_id,
+        dataset_id=dataset.dataset_id,
+        dataset_version=version.dataset_version,
+        status=UploadStatus.PENDING,
+        created_at=version.created_at,
+    )
+    call.session.add(upload)
+    return upload
+
+
+def add_located_version(
+    session: Session, dataset: Dataset, reading: Reading, location: str, size: int = 0
+) -> DatasetVersion:
+    """A new version of the dataset whose bytes an agent reads from `location`."""
+    version = _add_version(session, dataset, reading, location=location)
+    start_import(session, version, size)
+    return version
+
+
+def start_import(session: Session, version: DatasetVersion, size: int) -> None:
+    """Puts the import of a version on the table of runs; `size` is what it has to read, in bytes."""
+    memory_gib = 2.0 if size < _GIB // 4 else 4.0
+    enqueue(
+        session,
+        IMPORT_RUN,
+        {"datasetVersion": version.dataset_version},
+        target=version.dataset_version,
+        organization_id=version.organization_id,
+        demand=Demand(cores=1, memory_gib=memory_gib),
+    )
+
+
+def check_table_name(name: str) -> None:
+    """Raises InvalidParameterError for what is no name of a table."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or len(name) > TABLE_NAME_LIMIT:
+        raise InvalidParameterError(
+            f"tableName must be letters, digits and underscores, not begin with a digit, and have at most "
+            f"{TABLE_NAME_LIMIT} characters; {name[:130]!r} is not"
+        )
+
+
+def _check_free(session: Session, organization_id: OrganizationId, table_name: str) -> None:
+    taken = select(Dataset.dataset_id).where(
+        Dataset.organization_id == organization_id, Dataset.feature_group_table_name == table_name
+    )
+    if session.scalar(taken) is not None:
+        raise AlreadyExistsError(f"There is a table {table_name} already; choose another name")
+
+
+def _add_version(
+    session: Session,
+    dataset: Dataset,
+    reading: Reading,
+    *,
+    upload_id: UploadId | None = None,
+    location: str | None = None,
+) -> DatasetVersion:
+    version = DatasetVersion(
+        dataset_version=DatasetVersionId(new_id()),
+        dataset_id=dataset.dataset_id,
+        organization_id=dataset.organization_id,
+        status=VersionStatus.PENDING,
+        upload_id=upload_id,
+        location=location,
+        reading=msgspec.to_builtins(reading),
+        created_at=utc_now(),
+    )
+    session.add(version)
+    session.flush()
+    return version

@@ -1,0 +1,165 @@
+"""The agent's half of an import: the bytes in one piece to a guest, a table back.
+
+The host never looks into the bytes. What comes back is believed as far as the host can count it: files are opened below
+the guest's scratch folder only, and stored under digests that are computed here.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from modelyard.datasets.reading import FileFormat, Reading
+from modelyard.environments import EnvironmentFailure, Environments
+from modelyard.execution import Permanent, Retry, RunContext
+from modelyard.ids import Digest
+from modelyard.sandbox import Guest, GuestError, GuestNotStarted, Limits, Sandbox, SandboxUnavailable
+from modelyard.sandbox.failures import FailureKind
+from modelyard.sandbox.scratch import ScratchRefused
+from modelyard.storage import BlobStore, Table, TableColumn, TablePart
+from modelyard.storage.tables import arrow_path
+
+#: Columns that one table may have.
+MOST_COLUMNS = 20_000
+_GIB = 1024**3
+#: Formats that readers map or stream; all others need a file that can be opened again by name.
+_BY_DESCRIPTOR = (FileFormat.PARQUET, FileFormat.ORC, FileFormat.AVRO, FileFormat.GZ, FileFormat.ZIP, FileFormat.TAR)
+
+
+class ImportFailed(Exception):
+    """The bytes are no table; the message is for whoever sent them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """The table that the bytes became, and what the reader noticed."""
+
+    table: Table
+    inspected: dict[str, Any]
+
+
+class _Part(msgspec.Struct, frozen=True):
+    path: str
+    rows: int
+
+
+class _Reply(msgspec.Struct, frozen=True):
+    parts: list[_Part]
+    columns: list[TableColumn]
+    rows: int
+    twin: str
+    inspected: dict[str, Any]
+
+
+def import_bytes(run: RunContext, blobs: Sequence[Digest], size: int, reading: Reading) -> Imported:
+    """Reads the blobs, one after the other one file, as a table. ImportFailed says why that can't be."""
+    limits = Limits(
+        cores=run.claim.cores,
+        memory_gib=run.claim.memory_gib,
+        timeout_s=run.settings.materialization_timeout_s,
+        processes=run.settings.guest_processes,
+        scratch_gib=max(run.settings.scratch_gib, 2 + 8 * size / _GIB),
+    )
+    message = {
+        "format": reading.format,
+        "delimiter": reading.delimiter,
+        "escape": reading.escape,
+        "merge_schemas": reading.merge_schemas,
+        "memory_gib": limits.memory_gib,
+        "scratch_gib": limits.scratch_gib,
+        "threads": limits.threads,
+    }
+    try:
+        base = run.parts.get(Environments).base()
+        with base.hold(), _joined(run, blobs, reading) as descriptor:
+            outcome = run.parts.get(Sandbox).run(
+                base.interpreter, limits, "import_table", message, fds=[descriptor], on_output=run.log,
+                cancelled=run.cancelled, collect=lambda guest, result: _collect(run, guest, result), name="import",
+            )  # fmt: skip
+    except SandboxUnavailable as error:
+        raise Permanent(str(error)) from error
+    except GuestNotStarted as error:
+        raise Retry(f"a guest could not be started: {error}") from error
+    except EnvironmentFailure as error:
+        raise (Retry(str(error)) if error.temporary else Permanent(str(error))) from error
+    except (ScratchRefused, msgspec.ValidationError) as error:
+        raise ImportFailed(f"The file could not be read: {error}") from error
+    if outcome.error is not None or outcome.collected is None:
+        run.check_cancelled()
+        raise ImportFailed(_sentence(outcome.error, limits))
+    return outcome.collected
+
+
+def _sentence(error: GuestError | None, limits: Limits) -> str:
+    if error is None:
+        return "The file could not be read: there is no table."
+    if error.kind == FailureKind.MEMORY:
+        return f"Reading the file needs more than {limits.memory_gib:g} GiB of memory; send it in smaller row groups."
+    if error.kind == FailureKind.TIMEOUT:
+        return f"Reading the file took longer than {limits.timeout_s:g} seconds (materialization_timeout_s)."
+    if error.kind == FailureKind.EXCEPTION and error.type == "ValueError":
+        return error.value
+    return f"The file could not be read: {error.sentence}"
+
+
+@contextlib.contextmanager
+def _joined(run: RunContext, blobs: Sequence[Digest], reading: Reading) -> Iterator[int]:
+    """A descriptor of the whole file, for reading. A file without a name, so nothing of it outlives us."""
+    store = run.parts.get(BlobStore)
+    if len(blobs) == 1 and reading.format in _BY_DESCRIPTOR:
+        with store.open(blobs[0]) as stream:
+            yield stream.fileno()
+        return
+    folder = run.settings.home / "joining"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as whole:
+        for digest in blobs:
+            run.check_cancelled()
+            with store.open(digest) as part:
+                shutil.copyfileobj(part, whole, 1024**2)
+        whole.flush()
+        os.fchmod(whole.fileno(), 0o444)  # the guest is another user, and opens it again for reading
+        descriptor = os.open(f"/proc/self/fd/{whole.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def _collect(run: RunContext, guest: Guest, result: dict[str, Any]) -> Imported:
+    """The table that the guest left, now ours: Parquet parts in the blob store, the twin in the cache."""
+    reply = msgspec.convert(result, _Reply)
+    if not reply.parts or not 0 < len(reply.columns) <= MOST_COLUMNS:
+        raise ImportFailed(f"The table has {len(reply.columns):,} columns; it must have 1 to {MOST_COLUMNS:,}.")
+    store = run.parts.get(BlobStore)
+    parts = tuple(_store(store, guest, part) for part in reply.parts)
+    table = Table(parts, tuple(reply.columns), sum(part.rows for part in parts), sum(part.size for part in parts))
+    _keep_twin(run, guest, reply.twin, table)
+    return Imported(table, reply.inspected)
+
+
+def _store(store: BlobStore, guest: Guest, part: _Part) -> TablePart:
+    with guest.open(part.path) as stream:
+        blob = store.put_stream(stream)
+    return TablePart(blob.digest, max(part.rows, 0), blob.size)
+
+
+def _keep_twin(run: RunContext, guest: Guest, name: str, table: Table) -> None:
+    folder = run.settings.cache_dir / "tables"
+    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+    path = arrow_path(folder, table)
+    if path.exists():
+        return
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        with guest.open(name) as source, temporary.open("xb") as target:
+            shutil.copyfileobj(source, target, 1024**2)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,127 @@
+"""Datasets, their versions, and the uploads that bring them."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from modelyard.database import JsonObject, Record
+from modelyard.ids import DatasetId, DatasetVersionId, Digest, OrganizationId, UploadId
+
+
+class SourceType(StrEnum):
+    """Where the bytes of a dataset come from. Source: the SDK's Dataset.sourceType."""
+
+    #: Uploaded by a client.
+    UPLOAD = "UPLOAD"
+    #: Read from a location.
+    EXTERNAL_SERVICE = "EXTERNAL_SERVICE"
+
+
+class UploadStatus(StrEnum):
+    """Where an upload stands. Parts are joined by listing them, so JOINING is never seen."""
+
+    #: Parts may arrive.
+    PENDING = "PENDING"
+    #: All parts are there and belong to the version; nothing more may arrive.
+    COMPLETE = "COMPLETE"
+    #: Ended by its owner before it was complete.
+    CANCELLED = "CANCELLED"
+
+
+class VersionStatus(StrEnum):
+    """Where a dataset version stands."""
+
+    #: Waits for its upload, or for an agent.
+    PENDING = "PENDING"
+    #: A guest reads the bytes.
+    IMPORTING = "IMPORTING"
+    #: The table is there.
+    COMPLETE = "COMPLETE"
+    #: There is no table; `error` says why.
+    FAILED = "FAILED"
+
+
+#: Which states may follow which.
+TRANSITIONS: dict[VersionStatus, frozenset[VersionStatus]] = {
+    VersionStatus.PENDING: frozenset({VersionStatus.IMPORTING, VersionStatus.FAILED}),
+    VersionStatus.IMPORTING: frozenset({VersionStatus.IMPORTING, VersionStatus.COMPLETE, VersionStatus.FAILED}),
+    VersionStatus.COMPLETE: frozenset(),
+    VersionStatus.FAILED: frozenset(),
+}
+
+
+class Dataset(Record):
+    """A table that grows by versions."""
+
+    __tablename__ = "datasets"
+    __table_args__ = (
+        UniqueConstraint("organization_id", "feature_group_table_name"),
+        Index("ix_datasets_listed", "organization_id", "created_at", "dataset_id"),
+    )
+
+    dataset_id: Mapped[DatasetId] = mapped_column(primary_key=True)
+    organization_id: Mapped[OrganizationId]
+    feature_group_table_name: Mapped[str]
+    source_type: Mapped[SourceType] = mapped_column(Text)
+    #: The location, or the name under which the bytes were uploaded.
+    data_source: Mapped[str | None] = mapped_column(Text)
+    version_limit: Mapped[int]
+    #: How the newest version is read (`reading.Reading`); the next one's where its caller names nothing.
+    reading: Mapped[JsonObject]
+    created_at: Mapped[datetime]
+
+
+class DatasetVersion(Record):
+    """One import; immutable once it has ended."""
+
+    __tablename__ = "dataset_versions"
+    __table_args__ = (Index("ix_dataset_versions_newest", "dataset_id", "created_at", "dataset_version"),)
+
+    dataset_version: Mapped[DatasetVersionId] = mapped_column(primary_key=True)
+    dataset_id: Mapped[DatasetId] = mapped_column(ForeignKey("datasets.dataset_id", ondelete="CASCADE"))
+    organization_id: Mapped[OrganizationId]
+    status: Mapped[VersionStatus] = mapped_column(Text)
+    upload_id: Mapped[UploadId | None]
+    location: Mapped[str | None] = mapped_column(Text)
+    #: How its bytes are read (`reading.Reading`).
+    reading: Mapped[JsonObject]
+    #: Bytes that arrived; None until they have.
+    size: Mapped[int | None]
+    #: `storage.Table`, once COMPLETE.
+    table: Mapped[JsonObject | None]
+    row_count: Mapped[int | None]
+    #: What the reader noticed: delimiter, renamed columns ...
+    inspected: Mapped[JsonObject | None]
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+
+
+class Upload(Record):
+    """A version's bytes on their way."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (Index("ix_uploads_listed", "organization_id", "status", "created_at"),)
+
+    upload_id: Mapped[UploadId] = mapped_column(primary_key=True)
+    organization_id: Mapped[OrganizationId]
+    dataset_id: Mapped[DatasetId] = mapped_column(ForeignKey("datasets.dataset_id", ondelete="CASCADE"))
+    dataset_version: Mapped[DatasetVersionId]
+    status: Mapped[UploadStatus] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+
+
+class UploadPart(Record):
+    """One part that has arrived: a blob."""
+
+    __tablename__ = "upload_parts"
+
+    upload_id: Mapped[UploadId] = mapped_column(ForeignKey("uploads.upload_id", ondelete="CASCADE"), primary_key=True)
+    #: From 1, in the order of the file.
+    part_number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    digest: Mapped[Digest]
+    md5: Mapped[str]
+    size: Mapped[int]

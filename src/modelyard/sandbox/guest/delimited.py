@@ -1,0 +1,157 @@
+"""CSV and its kin, read by DuckDB: types are those that every row of the whole file fits.
+
+The first row names the columns. An empty value is null. Integers, fractions and true/false are recognised, dates and
+times in ISO 8601 only: `01/02/2020` means January here and February there, so it stays text. Where DuckDB refuses the
+file, it is read once more, plainly, to say in which row what is wrong.
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from . import arrow_types, engine
+from .failures import Refused
+from .uploads import Found, Options, Source
+
+_DELIMITERS = (",", ";", "\t", "|")
+_TYPES = ["BOOLEAN", "BIGINT", "HUGEINT", "DOUBLE", "VARCHAR"]
+_DATE = r"\d{4}-\d{2}-\d{2}"
+_ZONE = r" ?(Z|[+-]\d{2}(:?\d{2})?)"
+#: DuckDB's type for text of that form, narrowest first.
+_MOMENTS = {
+    "DATE": _DATE,
+    "TIMESTAMP": rf"{_DATE}([ T]\d{{2}}:\d{{2}}(:\d{{2}}(\.\d{{1,6}})?)?)?",
+    "TIMESTAMP_NS": rf"{_DATE}([ T]\d{{2}}:\d{{2}}(:\d{{2}}(\.\d{{1,9}})?)?)?",
+    "TIMESTAMPTZ": rf"{_DATE}[ T]\d{{2}}:\d{{2}}(:\d{{2}}(\.\d{{1,6}})?)?{_ZONE}",
+}
+_SAMPLE_ROWS = 1000
+
+
+def read(source: Source, options: Options) -> Found:
+    """The table in a file of separated values."""
+    import duckdb
+
+    csv.field_size_limit(2**31 - 1)
+    _check_text(source)
+    delimiter = options.delimiter or ("\t" if options.format == "TSV" else _delimiter(source))
+    given = _header(source, delimiter, options.escape)
+    names = arrow_types.unique_names(given)
+    connection = engine.connect(options.limits, shut=False)
+    try:
+        relation = connection.read_csv(
+            source.path, header=True, delimiter=delimiter, quotechar='"', escapechar=options.escape, sample_size=-1,
+            names=[f"c{index}" for index in range(len(names))], auto_type_candidates=_TYPES, compression="none",
+        )  # fmt: skip
+        if len(relation.columns) != len(names):
+            raise duckdb.InvalidInputException("rows of different lengths")
+        found = engine.reader(_with_moments(relation))
+    except duckdb.Error as error:
+        raise _diagnosed(source, delimiter, options.escape, len(names), error) from None
+    schema = found.schema.empty_table().rename_columns(names).schema
+    renamed = {new: old for new, old in zip(names, given, strict=True) if new != old}
+    inspected = {"format": options.format or "CSV", "delimiter": delimiter} | (
+        {"renamedColumns": renamed} if renamed else {}
+    )
+    return Found(schema, _batches(found, source, delimiter, options.escape, len(names)), inspected)
+
+
+def _batches(found: Any, source: Source, delimiter: str, escape: str, width: int) -> Iterator[Any]:
+    import duckdb
+
+    try:
+        yield from found
+    except (duckdb.Error, OSError) as error:
+        raise _diagnosed(source, delimiter, escape, width, error) from None
+
+
+def _check_text(source: Source) -> None:
+    if source.head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise Refused(f"{source.name} is UTF-16 text; save it as UTF-8.", "ValueError")
+    at = source.head.find(b"\0")
+    if at >= 0:
+        raise Refused(f"{source.name} is not text: byte {at + 1} is zero. It can't be read as CSV.", "ValueError")
+
+
+def _rows(source: Source, delimiter: str, escape: str) -> "tuple[Any, Iterator[list[str]]]":
+    text = io.TextIOWrapper(source.open(), encoding="utf-8-sig", newline="")
+    plain = {} if escape == '"' else {"doublequote": False, "escapechar": escape}
+    return text, csv.reader(text, delimiter=delimiter, strict=True, **plain)  # type: ignore[arg-type]  # as csv has it
+
+
+def _header(source: Source, delimiter: str, escape: str) -> list[str]:
+    text, rows = _rows(source, delimiter, escape)
+    with text:
+        try:
+            return next(row for row in rows if row)
+        except StopIteration:
+            raise Refused(f"{source.name} has no columns: it holds blank lines only.", "ValueError") from None
+        except UnicodeDecodeError as error:
+            raise Refused(_not_utf8(source, 1, error), "ValueError") from None
+        except csv.Error as error:
+            raise Refused(f"The header of the file can't be read: {error}.", "ValueError") from None
+
+
+def _delimiter(source: Source) -> str:
+    """The separator that splits the first row into most values, if the second agrees; a comma when in doubt."""
+    lines = source.head.decode("utf-8-sig", "replace").splitlines(keepends=True)
+    best, most = ",", 1
+    for delimiter in _DELIMITERS:
+        try:
+            rows = list(csv.reader(lines[:20], delimiter=delimiter))
+        except csv.Error:
+            continue
+        widths = [len(row) for row in rows if row]
+        if widths and widths[0] > most and (len(widths) < 3 or widths[1] == widths[0]):
+            best, most = delimiter, widths[0]
+    return best
+
+
+def _with_moments(relation: Any) -> Any:
+    """The relation with text columns as dates or timestamps where every value is one in ISO 8601."""
+    texts = [name for name, kind in zip(relation.columns, relation.types, strict=True) if str(kind) == "VARCHAR"]
+    wanted = {}
+    for kind, form in _MOMENTS.items():
+        open_ = [name for name in texts if name not in wanted]
+        likely = _all_match(relation.limit(_SAMPLE_ROWS), open_, kind, form)
+        for name in _all_match(relation, likely, kind, form):
+            wanted[name] = f"CAST({engine.quoted(name)} AS {kind})"
+    return engine.replaced(relation, wanted)
+
+
+def _all_match(relation: Any, names: list[str], kind: str, form: str) -> list[str]:
+    """Those columns that hold a value and whose every value is of that form and can be of that type."""
+    if not names:
+        return []
+    tests = ", ".join(
+        f"count({name}) > 0 AND count({name}) = count(CASE WHEN regexp_full_match({name}, '{form}') "
+        f"THEN TRY_CAST({name} AS {kind}) END)"
+        for name in map(engine.quoted, names)
+    )
+    (answers,) = relation.aggregate(tests).fetchall()
+    return [name for name, answer in zip(names, answers, strict=True) if answer]
+
+
+def _diagnosed(source: Source, delimiter: str, escape: str, width: int, error: Exception) -> Refused:
+    """The first thing that is wrong with the file, in words; DuckDB's own where a plain look finds nothing."""
+    text, rows = _rows(source, delimiter, escape)
+    number = -1
+    with text:
+        try:
+            for number, row in enumerate(row for row in rows if row):
+                if number and len(row) != width:
+                    return Refused(
+                        f"Row {number} (line {rows.line_num}) has {len(row)} values, but the first row names {width} "  # type: ignore[attr-defined]  # a csv reader
+                        f"columns, separated by {delimiter!r}.",
+                        "ValueError",
+                    )
+        except UnicodeDecodeError as undecodable:
+            return Refused(_not_utf8(source, number + 2, undecodable), "ValueError")
+        except csv.Error as wrong:
+            return Refused(f"Row {number + 1} can't be read: {wrong} (a quotation mark is not closed?).", "ValueError")
+    return Refused(f"{source.name} can't be read as CSV: {str(error).splitlines()[0]}", "ValueError")
+
+
+def _not_utf8(source: Source, line: int, error: UnicodeDecodeError) -> str:
+    byte = error.object[error.start]
+    return f"{source.name} is not UTF-8 text: there is a byte 0x{byte:02x} in or after line {line}. Save it as UTF-8."

@@ -1,0 +1,35 @@
+"""The tasks about tables: bytes of a user become a table, a query or a table's twin likewise, and Avro for downloads.
+
+The host sends one open file: what was uploaded, in one piece. It takes the results from the working directory and
+believes nothing but their sizes; that the bytes are hostile is why this happens in a guest at all.
+"""
+
+import os
+from typing import TYPE_CHECKING
+
+from . import formats, parts
+from .avro import encode_avro as encode_avro
+from .failures import Refused
+from .sql import sql as sql
+from .uploads import Options, Source
+
+if TYPE_CHECKING:
+    from .work import Work
+
+
+def import_table(work: "Work") -> dict[str, object]:
+    """Message: format (or null), delimiter, escape, merge_schemas, memory_gib, threads; one file."""
+    source = Source.of(work.fds[0])
+    if not source.size:
+        raise Refused("The upload holds no bytes.", "ValueError")
+    found = formats.read(source, Options.of(work.message))
+    if not len(found.schema):
+        raise Refused("The file has no columns.", "ValueError")
+    return parts.write_table(found.schema, found.batches) | {"inspected": found.inspected}
+
+
+def arrow_twin(work: "Work") -> dict[str, object]:
+    """Message: nothing; the table's Parquet parts in order. The twin lies at the path that the answer names."""
+    os.makedirs(parts.FOLDER, exist_ok=True)
+    parts.write_twin(parts.mapped(work.fds), parts.TWIN)
+    return {"twin": parts.TWIN}
