@@ -30,18 +30,19 @@ from modelyard.projects.access import get_project, note_occupant
 from modelyard.projects.actions import check_name
 from modelyard.source_code.requirements import parse_requirements
 
-Source = Annotated[
-    str, "A whole Python source file, with the functions named in the other parameters at its top level."
-]
+SOURCE = "A whole Python source file, with the functions named in the other parameters at its top level."
+CLEARING = 'An empty text (`""`) takes the function away.'
+CONFIG = "Handed to `train` as `training_config`; TIMEOUT_MINUTES in it limits the training's time."
 Requirements = Annotated[
-    list[Any] | dict[str, Any], "Packages for the code, as `['numpy==1.2.3']` or as a mapping from name to version."
+    list[Any] | dict[str, Any] | None,
+    "Packages for the code, as `['numpy==1.2.3']` or as a mapping from name to version.",
 ]
-Config = Annotated[
-    dict[str, Any], "Handed to `train` as `training_config`; TIMEOUT_MINUTES in it limits the training's time."
+Config = Annotated[dict[str, Any] | None, CONFIG]
+Cpu = Annotated[CpuSize | None, "Cores for the training: small is 1, medium 2, large 4."]
+Memory = Annotated[
+    int | None, "Limit of the training's memory in GB, 1 to 1024. Without one: all that the machine has."
 ]
-CPU = Annotated[CpuSize, "Cores for the training: small is 1, medium 2, large 4."]
-Memory = Annotated[int, "Limit of the training's memory in GB, 1 to 1024. Without one: all that the machine has."]
-ThreadSafe = Annotated[bool | int, "True if `predict` may be called several times at once in one process."]
+ThreadSafe = Annotated[bool | int | None, "True if `predict` may be called several times at once in one process."]
 
 
 @action(
@@ -53,20 +54,20 @@ def create_model_from_python(
     call: Call,
     *,
     project_id: ProjectId,
-    function_source_code: Source,
+    function_source_code: Annotated[str, SOURCE],
     train_function_name: Annotated[str, "Function that is given the tables, in order, and returns the model."],
     training_input_tables: Annotated[list[str] | None, "Names of the tables that `train` is given."] = None,
     predict_function_name: Annotated[str | None, "Function of one query: `predict(model, query)`."] = None,
     predict_many_function_name: Annotated[str | None, "Function of many queries at once, for batches."] = None,
     initialize_function_name: Annotated[str | None, "Function that prepares the model before it serves."] = None,
     name: Annotated[str | None, 'Name of the model; "<Project Name> Model" without one.'] = None,
-    cpu_size: CPU | None = None,
-    memory: Memory | None = None,
-    training_config: Config | None = None,
+    cpu_size: Cpu = None,
+    memory: Memory = None,
+    training_config: Config = None,
     exclusive_run: Annotated[bool, "Accepted; a Python model always trains by itself."] = False,
-    package_requirements: Requirements | None = None,
+    package_requirements: Requirements = None,
     use_gpu: Annotated[bool, "Whether the training needs a GPU."] = False,
-    is_thread_safe: ThreadSafe | None = None,
+    is_thread_safe: ThreadSafe = None,
 ) -> ModelShape:
     """Makes a model from Python source and starts its first training; the answer's latestModelVersion is PENDING.
 
@@ -100,18 +101,18 @@ def update_python_model(
     call: Call,
     *,
     model_id: ModelId,
-    function_source_code: Source | None = None,
+    function_source_code: Annotated[str | None, SOURCE] = None,
     train_function_name: str | None = None,
-    predict_function_name: Annotated[str | None, 'An empty text (`""`) takes the function away.'] = None,
-    predict_many_function_name: Annotated[str | None, 'An empty text (`""`) takes the function away.'] = None,
-    initialize_function_name: Annotated[str | None, 'An empty text (`""`) takes the function away.'] = None,
+    predict_function_name: Annotated[str | None, CLEARING] = None,
+    predict_many_function_name: Annotated[str | None, CLEARING] = None,
+    initialize_function_name: Annotated[str | None, CLEARING] = None,
     training_input_tables: Annotated[list[str] | None, "An empty list (`[]`) leaves `train` without tables."] = None,
-    cpu_size: CPU | None = None,
-    memory: Memory | None = None,
-    package_requirements: Requirements | None = None,
+    cpu_size: Cpu = None,
+    memory: Memory = None,
+    package_requirements: Requirements = None,
     use_gpu: bool | None = None,
-    is_thread_safe: ThreadSafe | None = None,
-    training_config: Config | None = None,
+    is_thread_safe: ThreadSafe = None,
+    training_config: Config = None,
 ) -> ModelShape:
     """Changes a Python model: what is given replaces what was, all else stays. Nothing is run.
 
@@ -140,7 +141,7 @@ def set_model_training_config(
     call: Call,
     *,
     model_id: ModelId,
-    training_config: Config,
+    training_config: Annotated[dict[str, Any], CONFIG],
     feature_group_ids: Annotated[list[FeatureGroupId] | None, "Feature groups that `train` is given, in order."] = None,
 ) -> ModelShape:
     """Changes the training config of a model, and its tables where they are given; makes a new revision."""
@@ -162,9 +163,9 @@ def retrain_model(
     custom_algorithms: list[Any] | None = None,
     builtin_algorithms: list[Any] | None = None,
     custom_algorithm_configs: dict[str, Any] | None = None,
-    cpu_size: CPU | None = None,
-    memory: Memory | None = None,
-    training_config: Config | None = None,
+    cpu_size: Cpu = None,
+    memory: Memory = None,
+    training_config: Config = None,
     algorithm_training_configs: list[Any] | None = None,
 ) -> ModelShape:
     """Trains the newest revision of the model; the answer's latestModelVersion is PENDING.
