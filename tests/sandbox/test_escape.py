@@ -249,7 +249,9 @@ def test_memory_of_children_counts(train: Run) -> None:
     )
     begin = time.monotonic()
     outcome = train(source, memory_gib=0.4)
-    assert outcome.usage.peak_memory_bytes <= 0.45 * 1024**3
+    # The kernel stops a child at the limit; the watchdog stops the whole guest a moment after it.
+    stopped = outcome.error is not None and outcome.error.kind == "memory"
+    assert stopped or outcome.usage.peak_memory_bytes <= 0.45 * 1024**3
     assert time.monotonic() - begin < 15
 
 

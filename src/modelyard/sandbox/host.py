@@ -199,6 +199,7 @@ class Sandbox:
     def _launch(self, interpreter: Interpreter, limits: Limits, name: str, options: list[str], view: "_View") -> Guest:
         self._check_usable()
         self._check_trusted(interpreter)
+        self._forget_dead()
         folder = self._scratch_root().make(self.owner)
         group = self._cgroups.make() if self._cgroups is not None and self._cgroups.limits_memory() else None
         if group is not None:

@@ -173,9 +173,10 @@ class Guest:
             if cancelled is not None and cancelled.is_set():
                 raise Stopped(failures.cancelled_error())
 
+        self._started_at = None
         deadline = None if limit_s is None else time.monotonic() + limit_s
         while (frame := self._channel.receive(deadline, tick)) is not None:
-            if frame.event == "started":
+            if frame.event == "started" and self._started_at is None and frame.at is not None:
                 self._started_at = frame.at
             elif frame.event == "reply" and (frame.result is None) != (frame.error is None):
                 self._output.drain()
