@@ -1,0 +1,198 @@
+"""What an agent may be asked to do here: predict a table. Bound to its name by `app.py`.
+
+Every write checks that the run is still ours, and the version becomes COMPLETE in the very transaction that ends the
+run: killed at any moment, a batch is claimed again and made again from its first row, and never ends twice.
+"""
+
+import time
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from modelyard.batch_predictions import definition as names
+from modelyard.batch_predictions.definition import Definition, OutputFormat
+from modelyard.batch_predictions.inputs import Rows, find_rows
+from modelyard.batch_predictions.predicting import (
+    Counts,
+    Layout,
+    Predicted,
+    PredictionsFailed,
+    Work,
+    find_environment,
+    predict_table,
+)
+from modelyard.batch_predictions.records import ENDED, BatchPredictionVersion, VersionStatus
+from modelyard.batch_predictions.starting import KIND, PREDICT
+from modelyard.clock import iso, utc_now
+from modelyard.database import JsonObject
+from modelyard.deployments.records import Deployment
+from modelyard.errors import ApiError
+from modelyard.execution import Permanent, RunContext, RunKind
+from modelyard.feature_groups.materialize import MaterializationFailed
+from modelyard.ids import BatchPredictionVersionId, FeatureGroupId
+from modelyard.models import versions as models
+from modelyard.models.records import ModelVersion
+from modelyard.models.training import clean
+from modelyard.models.versions import Deployable
+from modelyard.storage import Table
+
+#: Least seconds between two writes of how far a batch has come.
+PROGRESS_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done."""
+
+    version: BatchPredictionVersionId
+    definition: Definition
+    feature_group_id: FeatureGroupId
+    served: Deployable
+    arguments: JsonObject
+    metadata: dict[str, str]
+
+
+def predict(run: RunContext) -> None:
+    """Predicts the version that the payload names; it ends COMPLETE, or FAILED with the user's own reason."""
+    try:
+        plan = _begin(run)
+        if plan is None:
+            return
+        rows = _find_rows(run, plan)
+        environment = find_environment(run, plan.served)
+        work = Work(plan.served, rows.table, plan.arguments, _layouts(plan, rows.table), f"predict {plan.version}")
+        predicted = predict_table(run, environment, work, _Progress(run).note)
+    except PredictionsFailed as failure:
+        _end_failed(run, failure)
+    else:
+        _end_complete(run, predicted)
+
+
+def give_up_predictions(session: Session, payload: JsonObject, reason: str) -> None:
+    """The run was given up or cancelled: the version is FAILED, unless it is gone or has ended."""
+    version = session.get(BatchPredictionVersion, _version_id(payload), with_for_update=True)
+    if version is not None and version.status not in ENDED:
+        version.error, version.completed_at = clean(f"The predictions were given up: {reason}"), utc_now()
+        _end(session, version, VersionStatus.FAILED)
+
+
+def _begin(run: RunContext) -> Plan | None:
+    """Marks the version as PREDICTING and reads what to do; None if it has ended already."""
+    with run.transaction() as session:
+        version = _mine(session, run)
+        if version.status in ENDED:
+            return None
+        version.status, version.started_at = VersionStatus.PREDICTING, run.clock()
+        version.total_predictions = version.failed_predictions = 0
+    with run.read() as session:
+        version = session.get_one(BatchPredictionVersion, _version_id(run.payload))
+        try:
+            model_version = session.get_one(ModelVersion, version.model_version)
+            served = models.deployable(session, model_version)
+        except ApiError as error:
+            raise PredictionsFailed(error.message) from error
+        defined = version.defined
+        return Plan(
+            version.batch_prediction_version,
+            defined,
+            version.feature_group_id,
+            served,
+            _arguments(session.get(Deployment, version.deployment_id), defined),
+            _metadata(version) if defined.output_includes_metadata else {},
+        )
+
+
+def _arguments(deployment: Deployment | None, definition: Definition) -> JsonObject:
+    """As for single predictions: the deployment's defaults, under or over what the batch says."""
+    defaults = (deployment.default_prediction_arguments if deployment else None) or {}
+    if deployment is not None and deployment.arguments_override:
+        return {**definition.arguments, **defaults}
+    return {**defaults, **definition.arguments}
+
+
+def _metadata(version: BatchPredictionVersion) -> dict[str, str]:
+    return {
+        names.START_TIME: iso(version.started_at) or "",
+        names.VERSION: version.batch_prediction_version,
+        names.MODEL_VERSION: version.model_version,
+    }
+
+
+def _find_rows(run: RunContext, plan: Plan) -> Rows:
+    try:
+        rows = find_rows(run, plan.feature_group_id, plan.definition.dataset_id_remap)
+    except MaterializationFailed as error:
+        raise PredictionsFailed(str(error)) from error
+    with run.transaction() as session:
+        _mine(session, run).feature_group_version = rows.feature_group_version
+    return rows
+
+
+def _layouts(plan: Plan, table: Table) -> list[Layout]:
+    definition = plan.definition
+    wanted, there = definition.result_input_columns, [column.name for column in table.columns]
+    unknown = [name for name in wanted or () if name not in there]
+    if unknown:
+        raise PredictionsFailed(
+            f"resultInputColumns names {', '.join(unknown)}, but the input has the columns {', '.join(there)}."
+        )
+    if definition.output_format != OutputFormat.CSV:
+        return [Layout(False, wanted, plan.metadata)]
+    prefixes = definition.csv_input_prefix or "", definition.csv_prediction_prefix or ""
+    return [Layout(True, wanted, plan.metadata, *prefixes)]
+
+
+class _Progress:
+    """Writes down how far a batch has come, now and then."""
+
+    def __init__(self, run: RunContext) -> None:
+        self._run, self._written = run, time.monotonic()
+
+    def note(self, counts: Counts) -> None:
+        if time.monotonic() - self._written < PROGRESS_S:
+            return
+        with self._run.transaction() as session:
+            version = _mine(session, self._run)
+            version.total_predictions, version.failed_predictions = counts
+        self._written = time.monotonic()
+
+
+def _end_complete(run: RunContext, predicted: Predicted) -> None:
+    run.logs.flush()
+    with run.transaction() as session:
+        version = _mine(session, run)
+        version.total_predictions, version.failed_predictions = predicted.counts
+        version.error, version.exception, version.warning = None, None, predicted.warning
+        version.result_digest, version.result_size = predicted.blobs[0]
+        version.usage, version.completed_at = predicted.usage, run.clock()
+        _end(session, version, VersionStatus.COMPLETE)
+        run.complete(session)
+
+
+def _end_failed(run: RunContext, failure: PredictionsFailed) -> None:
+    run.logs.flush()
+    with run.transaction() as session:
+        version = _mine(session, run)
+        version.error, version.exception, version.usage = str(failure), failure.exception, failure.usage
+        version.completed_at = run.clock()
+        _end(session, version, VersionStatus.FAILED)
+        run.complete(session)
+
+
+def _mine(session: Session, run: RunContext) -> BatchPredictionVersion:
+    version = session.get(BatchPredictionVersion, _version_id(run.payload), with_for_update=True)
+    if version is None:
+        raise Permanent("the batch prediction was deleted")
+    return version
+
+
+def _version_id(payload: JsonObject) -> BatchPredictionVersionId:
+    return BatchPredictionVersionId(payload["batchPredictionVersion"])
+
+
+def _end(session: Session, version: BatchPredictionVersion, status: VersionStatus) -> None:
+    version.status = status
+    models.forget_user(session, version.model_version, KIND, version.batch_prediction_version)
+
+
+KINDS: tuple[RunKind, ...] = (RunKind(PREDICT, predict, give_up_predictions),)
