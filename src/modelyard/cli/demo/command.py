@@ -41,7 +41,7 @@ def _run(client: ModuleType, *, keep: bool) -> int:
             step.note(server.url)
         compared = client.travel(server.key, server.url, teller)
     except Exception as error:
-        raise CommandFailed(f"the demo failed: {error}\n{server.log_tail()}") from error
+        raise CommandFailed(f"the demo failed: {type(error).__name__}: {error}\n{server.log_tail()}") from error
     finally:
         server.end()
     return _conclude(teller, compared, server, keep=keep)
@@ -50,7 +50,8 @@ def _run(client: ModuleType, *, keep: bool) -> int:
 def _conclude(teller: Teller, compared: list[Compared], server: DemoServer, *, keep: bool) -> int:
     teller.compare(compared)
     agree = all(each.agrees for each in compared)
-    kept = [f"The home is kept: MODELYARD_HOME={server.home} modelyard serve"] if keep else []
+    variables = f"MODELYARD_HOME={server.home} MODELYARD_CACHE={cache_folder()}"
+    kept = [f"The home is kept: {variables} modelyard serve"] if keep else []
     verdict = "The server predicts what the same functions predict here." if agree else "THE PREDICTIONS DIFFER."
     teller.end(verdict, *kept, "Next: `modelyard serve`, and the first model of the README.")
     return 0 if agree else 1

@@ -13,12 +13,14 @@ import pandas as pd
 
 from modelyard.cli.demo import features, first_model, second_model
 from modelyard.cli.demo.local import in_a_folder_of_its_own
+from modelyard.cli.demo.meanwhile import Meanwhile
 from modelyard.cli.demo.telling import Compared, Teller
 from modelyard.cli.failure import CommandFailed
 
 TABLE = Path(__file__).with_name("concrete.csv")
 #: Rows of the table whose mixes are asked for.
 ASKED = (0, 333, 777)
+TARGET = "csMPa"
 
 
 def travel(key: str, url: str, teller: Teller) -> list[Compared]:
@@ -45,9 +47,8 @@ class Journey:
         deployment, token = self._deploy(project.project_id, model)
         self._predict("version 1", first_model, deployment, token)
         version = self._improve(model)
-        self._switch(deployment, version)
+        self._switch(deployment, version, token)
         self._predict("version 2", second_model, deployment, token)
-        self._predict_in_batch(deployment)
         return self._compared
 
     def _upload(self) -> None:
@@ -105,7 +106,7 @@ class Journey:
         here = in_a_folder_of_its_own(lambda: source.train(self._mixes))
         with self._teller.step(f"predict with {version}") as step:
             for row in ASKED:
-                query = {name: float(value) for name, value in self._concrete.iloc[row].items() if name != "csMPa"}
+                query = self._query(row)
                 served = self._client.predict(token, deployment.deployment_id, query_data=query)
                 both = source.predict(here, query)["strength"], served["strength"]
                 self._compared.append(Compared(f"mix {row}, {version}", *both))
@@ -123,24 +124,28 @@ class Journey:
             step.note(self._last_words(model))
         return str(model.describe().latest_model_version.model_version)
 
-    def _switch(self, deployment: Any, model_version: str) -> None:
+    def _switch(self, deployment: Any, model_version: str, token: str) -> None:
+        def call() -> None:
+            self._client.predict(token, deployment.deployment_id, query_data=self._query(ASKED[0]))
+
         with self._teller.step("switch the deployment to version 2") as step:
-            self._client.set_deployment_model_version(deployment.deployment_id, model_version)
-            deployment.wait_for_pending_deployment_update()
+            with Meanwhile(call) as meanwhile:
+                self._client.set_deployment_model_version(deployment.deployment_id, model_version)
+                deployment.wait_for_pending_deployment_update()
             serves = deployment.describe().model_version
             _check(serves == model_version, f"the deployment still serves {serves}")
-            step.note("no call was refused meanwhile")
+            step.note(f"{meanwhile.answered} predictions meanwhile, none refused")
 
-    def _predict_in_batch(self, deployment: Any) -> None:
-        pass
+    def _query(self, row: int) -> dict[str, float]:
+        return {str(name): float(value) for name, value in self._concrete.iloc[row].items() if name != TARGET}
 
     def _wait_for_training(self, model: Any) -> None:
         version = model.wait_for_training().latest_model_version
         _check(version.status == "COMPLETE", f"the training is {version.status}: {version.error}")
 
     def _last_words(self, model: Any) -> str:
-        logs = model.describe().latest_model_version.get_training_logs().logs or [""]
-        return str(logs[-1]).strip().splitlines()[-1] if any(logs) else ""
+        (logs,) = model.describe().latest_model_version.get_training_logs(stdout=True)
+        return str((logs.stdout or "").strip().rpartition("\n")[2])
 
 
 def _check(well: bool, otherwise: str) -> None:
