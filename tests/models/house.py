@@ -32,9 +32,9 @@ def make_project(yard: Yard, name: str = "Concrete") -> str:
     return str(yard.call("createProject", name=name, useCase="PYTHON_MODEL")["projectId"])
 
 
-def make_model(yard: Yard, **parameters: object) -> dict[str, Any]:
+def make_model(yard: Yard, **parameters: Any) -> dict[str, Any]:
     """A model in a project of its own, as createModelFromPython answers."""
-    given: dict[str, object] = {
+    given: dict[str, Any] = {
         "functionSourceCode": SOURCE,
         "trainFunctionName": "train",
         "predictFunctionName": "predict",
@@ -82,6 +82,17 @@ def wait_for_end(yard: Yard, model_version: str, timeout_s: float = 90) -> dict[
 def wait_for_status(yard: Yard, model_version: str, status: str, timeout_s: float = 60) -> dict[str, Any]:
     """The version once it has that status."""
     return _wait(yard, model_version, {status}, timeout_s)
+
+
+def wait_for_words(yard: Yard, model_version: str, words: str, timeout_s: float = 60) -> None:
+    """Returns once the training has printed the words."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        (logs,) = yard.call("getTrainingLogs", "GET", modelVersion=model_version, stdout=True)
+        if words in logs["stdout"]:
+            return
+        assert time.monotonic() < deadline, f"{words!r} was not printed in {timeout_s} s: {logs}"
+        time.sleep(0.05)
 
 
 def _wait(yard: Yard, model_version: str, statuses: set[str], timeout_s: float) -> dict[str, Any]:

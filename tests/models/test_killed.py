@@ -16,7 +16,7 @@ from modelyard.execution import Run, RunState
 from modelyard.ids import ModelVersionId
 from modelyard.models.records import ModelVersion
 from modelyard.settings import Settings
-from tests.models.house import make_model, wait_for_end
+from tests.models.house import make_model, wait_for_end, wait_for_words
 from tests.yard import Yard
 
 pytestmark = pytest.mark.sandbox
@@ -52,16 +52,6 @@ def agent_process(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.kill()
         process.wait()
-
-
-def wait_for_words(yard: Yard, model_version: str, words: str) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        (logs,) = yard.call("getTrainingLogs", "GET", modelVersion=model_version, stdout=True)
-        if words in logs["stdout"]:
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"{words!r} was not printed: {logs}")
 
 
 def sleepers(home: Path) -> list[str]:

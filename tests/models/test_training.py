@@ -9,7 +9,15 @@ from modelyard.ids import ModelVersionId
 from modelyard.models.records import ModelVersion
 from modelyard.models.versions import deployable
 from modelyard.storage import BlobStore
-from tests.models.house import SOURCE, add_table_version, make_model, make_table, wait_for_end, wait_for_status
+from tests.models.house import (
+    SOURCE,
+    add_table_version,
+    make_model,
+    make_table,
+    wait_for_end,
+    wait_for_status,
+    wait_for_words,
+)
 from tests.yard import CallFailed, Yard
 
 pytestmark = pytest.mark.sandbox
@@ -150,16 +158,12 @@ def test_what_prints_a_lot_is_kept_at_its_head_and_tail_with_the_gap_told(shared
 
 
 def test_logs_are_read_while_the_training_goes_on(shared_yard: Yard) -> None:
-    source = f"import time\n\ndef train():\n    print('begun', flush=True)\n    time.sleep(3)\n    return 1\n{PREDICT}"
+    source = f"import time\n\ndef train():\n    print('begun', flush=True)\n    time.sleep(4)\n    return 1\n{PREDICT}"
     model = make_model(shared_yard, functionSourceCode=source)
-    version = wait_for_status(shared_yard, model["latestModelVersion"]["modelVersion"], "TRAINING")
-    for _ in range(200):
-        if "begun" in logs_of(shared_yard, version)["stdout"]:
-            break
-    ended = shared_yard.call("describeModelVersion", "GET", modelVersion=version["modelVersion"])
-    assert "begun" in logs_of(shared_yard, version)["stdout"]
-    assert ended["status"] == "TRAINING"
-    wait_for_end(shared_yard, version["modelVersion"])
+    version = model["latestModelVersion"]["modelVersion"]
+    wait_for_words(shared_yard, version, "begun")
+    assert shared_yard.call("describeModelVersion", "GET", modelVersion=version)["status"] == "TRAINING"
+    wait_for_end(shared_yard, version)
 
 
 def test_deleting_a_model_stops_its_training(shared_yard: Yard) -> None:
