@@ -2,7 +2,6 @@
 
 import io
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -125,6 +124,6 @@ def tables(yard: Yard) -> Tables:
 
 
 @pytest.fixture(scope="module")
-def shared(shared_yard: Yard) -> Iterator[Tables]:
+def shared(shared_yard: Yard) -> Tables:
     """Tables in a house that the module's tests share; each uses names of its own."""
-    yield Tables(shared_yard)
+    return Tables(shared_yard)

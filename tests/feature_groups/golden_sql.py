@@ -4,6 +4,7 @@ Every value was worked out by hand from the documentation of Spark SQL; where Sp
 the rows are Spark's.
 """
 
+# ruff: noqa: E501 - a query is read best in one line
 from typing import Any, NamedTuple
 
 #: Table -> its columns (with the engine's types) and rows.

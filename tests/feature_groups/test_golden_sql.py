@@ -53,9 +53,7 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("golden", QUERIES, ids=[golden.name for golden in QUERIES])
-def test_a_query_gives_the_rows_that_its_dialect_promises(
-    golden: Golden, guest: Guest, twins: dict[str, Path]
-) -> None:
+def test_a_query_gives_the_rows_that_its_dialect_promises(golden: Golden, guest: Guest, twins: dict[str, Path]) -> None:
     query = Query(golden.query)
     query.check_columns({name: list(columns) for name, (columns, _) in TABLES.items()})
     names = [use.name for use in query.tables]

@@ -6,6 +6,7 @@ as is everything but a single SELECT. Source: the SDK's executeFeatureGroupSql, 
 """
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from sqlglot.dialects import DuckDB, Spark
 from sqlglot.errors import ErrorLevel, OptimizeError, ParseError, SqlglotError, TokenError, UnsupportedError
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import traverse_scope
+from sqlglot.tokens import TokenType
 
 from modelyard.errors import InvalidParameterError
 from modelyard.feature_groups import dialect
@@ -22,6 +24,8 @@ from modelyard.feature_groups import dialect
 LONGEST = 100_000
 #: Words and signs that a query may have.
 MOST_TOKENS = 20_000
+#: SELECTs that it may have: the time to look through them grows with their square.
+MOST_SELECTS = 1_000
 _TOO_DEEP = "The query is nested too deeply; name its parts with WITH"
 #: Statements that may hide inside a SELECT, as in a common table expression.
 _FORBIDDEN = (exp.DML, exp.DDL, exp.Command, exp.Into, exp.Drop, exp.Set, exp.Use, exp.Pragma, exp.Attach, exp.Copy)
@@ -78,7 +82,10 @@ class Query:
         try:
             qualify(self._tree.copy(), dialect=Spark, schema=schema, quote_identifiers=False)
         except OptimizeError as error:
-            missing = [name for name in _unresolved(self._tree, known) if f"'{name.lower()}'" in str(error).lower()]
+            words = set(re.findall(r"\w+", str(error).lower()))
+            missing = [
+                name for name in _unresolved(self._tree, known) if words.issuperset(re.findall(r"\w+", name.lower()))
+            ]
             if missing:
                 raise InvalidParameterError(_no_column(self._tree, missing[0], known)) from error
         except (SqlglotError, RecursionError, KeyError, TypeError, ValueError, AttributeError, IndexError):
@@ -94,6 +101,8 @@ def _parse(text: str) -> exp.Query:
         tokens = Spark().tokenize(text)
         if len(tokens) > MOST_TOKENS:
             raise InvalidParameterError(f"The query has {len(tokens):,} words; at most {MOST_TOKENS:,} are allowed")
+        if sum(token.token_type == TokenType.SELECT for token in tokens) > MOST_SELECTS:
+            raise InvalidParameterError(f"The query has more than {MOST_SELECTS:,} SELECTs, which are too many")
         statements = [each for each in Spark().parser(error_level=ErrorLevel.IMMEDIATE).parse(tokens, text) if each]
     except TokenError as error:
         raise InvalidParameterError(f"The query can't be read: {error}") from error
@@ -142,8 +151,8 @@ def _check_table(node: exp.Table) -> None:
         written = node.sql(dialect=Spark)
         raise InvalidParameterError(f"There is no table {written[:120]!r}: tables have one name, without dots")
     if not isinstance(node.this, exp.Identifier):
-        name = str(node.this.name if isinstance(node.this, exp.Anonymous) else node.this.key)
-        if name.lower() not in _ROWS:
+        name = node.this.sql(dialect=Spark).partition("(")[0].lower()
+        if name not in _ROWS:
             raise InvalidParameterError(f"{name[:120]}(...) can't stand for a table; name a feature group's table")
 
 
