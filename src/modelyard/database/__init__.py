@@ -5,7 +5,16 @@
 the door. Nothing here knows the trade.
 """
 
-from modelyard.database.engine import Database, after_commit
+from modelyard.database.engine import Database, after_commit, announce
 from modelyard.database.records import Json, JsonObject, JsonValue, Record, Utc
 
-__all__ = ["Database", "Json", "JsonObject", "JsonValue", "Record", "Utc", "after_commit"]
+__all__ = [
+    "Database",
+    "Json",
+    "JsonObject",
+    "JsonValue",
+    "Record",
+    "Utc",
+    "after_commit",
+    "announce",
+]

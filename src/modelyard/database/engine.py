@@ -21,6 +21,7 @@ from modelyard.database.migrations.run import upgrade
 BUSY_TIMEOUT_S = 30.0
 
 _AFTER_COMMIT = "after commit"
+_TOPICS = "topics"
 
 
 class Database:
@@ -32,6 +33,7 @@ class Database:
         self.engine = _open_sqlite(self.url) if self.is_sqlite else _open_postgresql(self.url, pool_size)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         self._writer = threading.Lock() if self.is_sqlite else None
+        self._listeners: dict[str, list[Callable[[], None]]] = {}
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -47,8 +49,16 @@ class Database:
             yield session
             session.commit()
             calls = session.info.pop(_AFTER_COMMIT, {})
+            topics = session.info.pop(_TOPICS, set())
         for call in calls.values():
             call()
+        for topic in topics:
+            for listener in self._listeners.get(topic, ()):
+                listener()
+
+    def subscribe(self, topic: str, listener: Callable[[], None]) -> None:
+        """Has `listener` called in this process after each commit that announced the topic; it must not raise."""
+        self._listeners.setdefault(topic, []).append(listener)
 
     def migrate(self) -> None:
         """Brings the schema to the newest revision. Safe to call at every start, by several processes at once."""
@@ -67,6 +77,11 @@ class Database:
 def after_commit(session: Session, name: str, call: Callable[[], None]) -> None:
     """Has `call` made once this `write()` is committed; of several under one name, the last. It must not raise."""
     session.info.setdefault(_AFTER_COMMIT, {})[name] = call
+
+
+def announce(session: Session, topic: str) -> None:
+    """Has this process's subscribers of the topic called once this `write()` is committed."""
+    session.info.setdefault(_TOPICS, set()).add(topic)
 
 
 def _with_driver(url: str) -> str:

@@ -7,13 +7,18 @@ that concurrent transactions queue for its row only while they commit, and can't
 from sqlalchemy import event, insert, select, update
 from sqlalchemy.orm import Session
 
+from modelyard.database import announce
 from modelyard.deployments.records import RoutingRevision
+
+#: What the gateway that makes a change itself subscribes to, so that its next call sees it.
+TOPIC = "routing"
 
 
 def note_change(session: Session) -> None:
     """Has the gateways look again once this session's transaction has been committed."""
     if "routing" not in session.info:
         session.info["routing"] = True
+        announce(session, TOPIC)
         event.listen(session, "before_commit", _raise_revision, once=True)
 
 

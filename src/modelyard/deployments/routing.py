@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from modelyard.database import Database, JsonObject
-from modelyard.deployments.changes import read_revision
+from modelyard.deployments.changes import TOPIC, read_revision
 from modelyard.deployments.records import Deployment, DeploymentStatus, DeploymentToken, Replica, ReplicaState
 from modelyard.execution.liveness import machine_name
 from modelyard.ids import DeploymentId, ModelVersionId, OrganizationId, ProjectId, ReplicaId, ServingId
@@ -76,6 +76,7 @@ class Routing:
         self.table: RoutingTable = EMPTY
         self._database, self._poll_s = database, poll_s
         self._wanted = threading.Event()
+        self._looking = threading.Lock()
         self._closing = threading.Event()
         self._looked_at = 0.0
         self._read_at = 0.0
@@ -87,6 +88,7 @@ class Routing:
     def start(self) -> None:
         """Reads the tables once and keeps them fresh from then on."""
         self._look(force=True)
+        self._database.subscribe(TOPIC, self._look_at_own_change)
         self._thread = threading.Thread(target=self._run, name="gateway-routing", daemon=True)
         self._thread.start()
 
@@ -135,7 +137,17 @@ class Routing:
                 self._errands[0](session)
             self._errands.pop(0)
 
+    def _look_at_own_change(self) -> None:
+        try:
+            self._look(force=False)
+        except SQLAlchemyError:
+            self._wanted.set()  # the thread tries again, and says so if it fails too
+
     def _look(self, *, force: bool) -> None:
+        with self._looking:
+            self._look_alone(force=force)
+
+    def _look_alone(self, *, force: bool) -> None:
         self._looked_at = time.monotonic()
         force = force or self._looked_at - self._read_at > FULL_LOOK_S
         with self._database.read() as session:
