@@ -1,10 +1,10 @@
-"""A house with a model version that is complete from the start: what `train` would have returned is put there by hand."""
+"""A house with model versions that are complete from the start: what `train` would have returned is put there."""
 
 import hashlib
 import pickle
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -28,7 +28,6 @@ from modelyard.ids import (
     new_id,
 )
 from modelyard.models.records import Model, ModelRevision, ModelText, ModelVersion, VersionStatus
-from modelyard.projects.records import Project
 from modelyard.sandbox import Sandbox
 from modelyard.settings import Settings
 from modelyard.storage.blobs import BlobStore
@@ -46,29 +45,17 @@ class Workshop:
     settings: Settings
     organization_id: OrganizationId
     lock: str
-    yard: Yard | None = None
-    project_id: ProjectId = ProjectId("")
-    models: dict[str, int] = field(default_factory=dict)
-
-    def make_project(self) -> ProjectId:
-        project_id = ProjectId(new_id())
-        with self.database.write() as session:
-            session.add(
-                Project(
-                    project_id=project_id, organization_id=self.organization_id, name="Concrete",
-                    use_case="PYTHON_MODEL", problem_type="trainable_plug_and_play", tags=[], created_at=utc_now(),
-                )
-            )  # fmt: skip
-        return project_id
+    yard: Yard
+    project_id: ProjectId
 
     def make_model(self) -> ModelId:
         model_id = ModelId(new_id())
         with self.database.write() as session:
             session.add(
                 Model(
-                    model_id=model_id, organization_id=self.organization_id, project_id=self.project_id, name="Strength",
-                    is_python_model=True, prediction_config={}, head=0, versions=0, created_by=UserId("test"),
-                    created_at=utc_now(),
+                    model_id=model_id, organization_id=self.organization_id, project_id=self.project_id,
+                    name="Strength", is_python_model=True, prediction_config={}, head=0, versions=0,
+                    created_by=UserId("test"), created_at=utc_now(),
                 )
             )  # fmt: skip
         return model_id
@@ -117,9 +104,8 @@ class Workshop:
                 model.trained_version = version
         return version
 
-    def deploy(self, version: ModelVersionId, **parameters: object) -> str:
+    def deploy(self, version: ModelVersionId, **parameters: Any) -> str:
         """The id of an ACTIVE deployment."""
-        assert self.yard is not None
         deployment_id = self.yard.call("createDeployment", modelVersion=version, **parameters)["deploymentId"]
         found = self.wait(deployment_id)
         assert found["status"] == "ACTIVE", found["error"]
@@ -127,18 +113,16 @@ class Workshop:
 
     def wait(self, deployment_id: str, done: Callable[[dict[str, Any]], bool] | None = None) -> dict[str, Any]:
         """The deployment as soon as it is `done` (default: it is neither PENDING nor DEPLOYING)."""
-        assert self.yard is not None
         done = done or (lambda found: found["status"] not in ("PENDING", "DEPLOYING"))
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
+        while True:
             found: dict[str, Any] = self.yard.call("describeDeployment", "GET", deploymentId=deployment_id)
             if done(found):
                 return found
+            assert time.monotonic() < deadline, found
             time.sleep(0.05)
-        raise AssertionError(f"not in time: {found}")
 
     def token(self) -> str:
-        assert self.yard is not None
         return str(self.yard.call("createDeploymentToken", projectId=self.project_id)["deploymentToken"])
 
 
@@ -159,21 +143,20 @@ def base_lock(tmp_path_factory: pytest.TempPathFactory) -> str:
     return lock
 
 
-def _open(yard: Yard, lock: str) -> Workshop:
+def open_workshop(yard: Yard, lock: str) -> Workshop:
     with yard.database.read() as session:
         organization_id = session.scalars(select(Organization.organization_id)).one()
-    workshop = Workshop(yard.database, yard.settings, organization_id, lock, yard)
-    workshop.project_id = workshop.make_project()
-    return workshop
+    project_id = ProjectId(yard.call("createProject", name="Concrete", useCase="PYTHON_MODEL")["projectId"])
+    return Workshop(yard.database, yard.settings, organization_id, lock, yard, project_id)
 
 
 @pytest.fixture(scope="module")
-def workshop(shared_yard: Yard, base_lock: str) -> Iterator[Workshop]:
+def workshop(shared_yard: Yard, base_lock: str) -> Workshop:
     """A workshop in one house for all tests of a module."""
-    yield _open(shared_yard, base_lock)
+    return open_workshop(shared_yard, base_lock)
 
 
 @pytest.fixture
 def own_workshop(yard: Yard, base_lock: str) -> Workshop:
     """A workshop in a house of the test's own."""
-    return _open(yard, base_lock)
+    return open_workshop(yard, base_lock)

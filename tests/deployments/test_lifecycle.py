@@ -1,0 +1,276 @@
+"""Deployments through their lives: switched, stopped, crashed, failed, promoted, with real replicas throughout."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import requests
+from sqlalchemy import select
+
+from modelyard import app
+from modelyard.deployments.promotion import is_worse, promote
+from modelyard.deployments.records import Replica
+from modelyard.models.records import ModelVersion, VersionStatus
+from modelyard.settings import Settings
+from tests.deployments.conftest import Workshop, open_workshop
+from tests.yard import CallFailed, Yard
+
+pytestmark = pytest.mark.sandbox
+
+CRASHES = """
+import os, time
+
+def train():
+    return None
+
+def predict(model, query):
+    if query.get("exit"):
+        os._exit(3)
+    time.sleep(query.get("sleep", 0))
+    return os.getpid()
+"""
+
+
+def ask(yard: Yard, token: str, deployment_id: str, query: dict[str, object]) -> requests.Response:
+    target = {"deploymentToken": token, "deploymentId": deployment_id}
+    return requests.post(f"{yard.url}/api/v0/predict", params=target, json={"queryData": query}, timeout=60)
+
+
+def test_a_switch_under_load_loses_no_call(shared_yard: Yard, workshop: Workshop) -> None:
+    model_id = workshop.make_model()
+    first = workshop.make_version(model_id=model_id, artifact=1)
+    second = workshop.make_version(model_id=model_id, artifact=2)
+    deployment_id, token = workshop.deploy(first), workshop.token()
+    answers: list[tuple[float, int, object]] = []
+    done = threading.Event()
+
+    def load() -> None:
+        with requests.Session() as session:
+            target = {"deploymentToken": token, "deploymentId": deployment_id}
+            while not done.is_set():
+                began = time.monotonic()
+                answer = session.post(
+                    f"{shared_yard.url}/api/v0/predict", params=target, json={"queryData": {}}, timeout=60
+                )
+                answers.append((began, answer.status_code, answer.json().get("result", {}).get("model")))
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for version, model in ((second, 2), (first, 1)):
+        shared_yard.call("setDeploymentModelVersion", "PATCH", deploymentId=deployment_id, modelVersion=version)
+        found = workshop.wait(deployment_id, lambda found: found["pendingModelVersion"] is None)
+        switched = time.monotonic()
+        assert (found["status"], found["modelVersion"], found["error"]) == ("ACTIVE", version, None)
+        time.sleep(1.5)
+        assert {each[2] for each in answers if each[0] > switched} == {model}
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert {status for _, status, _ in answers} == {200}
+    assert len(answers) > 100
+    with shared_yard.database.read() as session:
+        rows = session.scalars(select(Replica).where(Replica.deployment_id == deployment_id)).all()
+    assert len(rows) == 1
+
+
+def test_a_crashed_replica_is_replaced(shared_yard: Yard, workshop: Workshop) -> None:
+    deployment_id, token = workshop.deploy(workshop.make_version(CRASHES)), workshop.token()
+    assert ask(shared_yard, token, deployment_id, {}).status_code == 200
+    crash = ask(shared_yard, token, deployment_id, {"exit": True})
+    assert (crash.status_code, crash.json()["errorType"]) == (500, "InvalidRequest")
+    assert "process ended" in crash.json()["error"]
+    assert ask(shared_yard, token, deployment_id, {}).status_code == 200
+    assert workshop.wait(deployment_id)["status"] == "ACTIVE"
+
+
+def test_calls_behind_a_crash_are_sent_to_the_replacement(shared_yard: Yard, workshop: Workshop) -> None:
+    deployment_id, token = workshop.deploy(workshop.make_version(CRASHES)), workshop.token()
+    statuses: list[int] = []
+    queries: list[dict[str, object]] = [{"sleep": 0.5}, {"exit": True}, {}, {}, {}]
+    threads = [
+        threading.Thread(target=lambda q=query: statuses.append(ask(shared_yard, token, deployment_id, q).status_code))
+        for query in queries
+    ]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.05)
+    for thread in threads:
+        thread.join()
+    assert sorted(statuses) == [200, 200, 200, 200, 500]
+
+
+def test_stop_refuses_calls_and_start_takes_them_again(shared_yard: Yard, workshop: Workshop) -> None:
+    deployment_id, token = workshop.deploy(workshop.make_version()), workshop.token()
+    shared_yard.call("stopDeployment", deploymentId=deployment_id)
+    assert workshop.wait(deployment_id)["status"] == "STOPPED"
+    time.sleep(0.5)
+    refused = ask(shared_yard, token, deployment_id, {})
+    assert (refused.status_code, refused.json()["errorType"]) == (409, "NotReadyError")
+    assert "STOPPED" in refused.json()["error"]
+    shared_yard.call("startDeployment", deploymentId=deployment_id)
+    assert workshop.wait(deployment_id)["status"] == "ACTIVE"
+    assert ask(shared_yard, token, deployment_id, {}).status_code == 200
+    shared_yard.call("deleteDeployment", "DELETE", deploymentId=deployment_id)
+    with pytest.raises(CallFailed, match="DataNotFoundError"):
+        shared_yard.call("describeDeployment", "GET", deploymentId=deployment_id)
+    time.sleep(0.5)
+    assert ask(shared_yard, token, deployment_id, {}).status_code == 404
+
+
+def test_an_initialize_that_raises_fails_the_deployment_with_its_traceback(
+    shared_yard: Yard, workshop: Workshop
+) -> None:
+    source = (
+        "def train():\n    return 1\ndef initialize(model):\n    return model['no']\ndef predict(m, q):\n    return m\n"
+    )
+    model_id = workshop.make_model()
+    good = workshop.make_version(model_id=model_id, artifact={"no": 1})
+    bad = workshop.make_version(source, model_id=model_id, initialize=True)
+    deployment_id = shared_yard.call("createDeployment", modelVersion=bad)["deploymentId"]
+    failed = workshop.wait(deployment_id)
+    assert failed["status"] == "FAILED"
+    assert "TypeError" in failed["error"]
+    assert "in initialize" in failed["error"]
+    with pytest.raises(CallFailed, match="FAILED"):
+        shared_yard.call("predict", deploymentId=deployment_id, queryData={})
+    # Another version mends it; the bad one then does not get in again, and the good one stays.
+    shared_yard.call("setDeploymentModelVersion", "PATCH", deploymentId=deployment_id, modelVersion=good)
+    assert workshop.wait(deployment_id)["status"] == "ACTIVE"
+    shared_yard.call("setDeploymentModelVersion", "PATCH", deploymentId=deployment_id, modelVersion=bad)
+    kept = workshop.wait(deployment_id, lambda found: found["pendingModelVersion"] is None)
+    assert (kept["status"], kept["modelVersion"]) == ("ACTIVE", good)
+    assert "in initialize" in kept["error"]
+    with shared_yard.database.read() as session:
+        version = session.get_one(ModelVersion, bad)
+    assert (version.pending_deployment_ids, version.failed_deployment_ids) == ([], [deployment_id])
+
+
+def test_what_has_no_complete_version_is_not_deployed(shared_yard: Yard, workshop: Workshop) -> None:
+    model_id = workshop.make_model()
+    with pytest.raises(CallFailed, match="no complete version"):
+        shared_yard.call("createDeployment", modelId=model_id)
+    training = workshop.make_version(model_id=model_id, status=VersionStatus.TRAINING)
+    with pytest.raises(CallFailed, match="is TRAINING"):
+        shared_yard.call("createDeployment", modelVersion=training)
+    with pytest.raises(CallFailed, match="featureGroupId"):
+        shared_yard.call("createDeployment", featureGroupId="0123456789")
+
+
+def test_a_trained_version_goes_to_its_deployments_unless_its_metrics_are_worse(
+    shared_yard: Yard, workshop: Workshop
+) -> None:
+    model_id = workshop.make_model()
+    deployment_id = workshop.deploy(workshop.make_version(model_id=model_id, metrics={"accuracy": 0.9}))
+    better = workshop.make_version(model_id=model_id, metrics={"accuracy": 0.92})
+    with shared_yard.database.write() as session:
+        promote(session, session.get_one(ModelVersion, better))
+    found = workshop.wait(deployment_id, lambda found: found["pendingModelVersion"] is None)
+    assert found["modelVersion"] == better
+    worse = workshop.make_version(model_id=model_id, metrics={"accuracy": 0.5})
+    with shared_yard.database.write() as session:
+        promote(session, session.get_one(ModelVersion, worse))
+    found = workshop.wait(deployment_id)
+    assert (found["modelVersion"], found["pendingModelVersion"]) == (better, None)
+    assert "poor metrics performance" in found["error"]
+    with shared_yard.database.read() as session:
+        assert session.get_one(ModelVersion, worse).failed_deployment_ids == [deployment_id]
+
+
+def test_metrics_are_compared_in_their_own_direction() -> None:
+    assert is_worse({"rmse": 2.0}, {"rmse": 1.0}) == "rmse"
+    assert is_worse({"rmse": 0.5, "auc": 0.9}, {"rmse": 1.0, "auc": 0.9}) is None
+    assert is_worse({"auc": 0.6}, {"auc": 0.9}) == "auc"
+    assert is_worse({"rows": 1}, {"rows": 9}) is None
+    assert is_worse({}, {"auc": 0.9}) is None
+
+
+@pytest.fixture
+def impatient(settings: Settings, base_lock: str) -> Iterator[tuple[Yard, Workshop]]:
+    quick = msgspec.structs.replace(settings, prediction_timeout_s=1.0, replica_queue=3)
+    with Yard(quick) as yard:
+        yield yard, open_workshop(yard, base_lock)
+
+
+def test_a_call_past_its_time_is_answered_and_its_replica_replaced(impatient: tuple[Yard, Workshop]) -> None:
+    yard, workshop = impatient
+    deployment_id, token = workshop.deploy(workshop.make_version(CRASHES)), workshop.token()
+    before = ask(yard, token, deployment_id, {}).json()["result"]
+    results: list[requests.Response] = []
+    threads = [
+        threading.Thread(target=lambda s=sleep: results.append(ask(yard, token, deployment_id, {"sleep": s})))
+        for sleep in (30.0, 0.0)
+    ]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.1)
+    for thread in threads:
+        thread.join()
+    assert sorted(each.status_code for each in results) == [200, 408]
+    late = next(each for each in results if each.status_code == 408)
+    assert late.json()["errorType"] == "RequestTimeoutError"
+    assert before is not None
+
+
+def test_a_full_queue_refuses_further_calls(impatient: tuple[Yard, Workshop]) -> None:
+    yard, workshop = impatient
+    deployment_id, token = workshop.deploy(workshop.make_version(CRASHES)), workshop.token()
+    statuses: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: statuses.append(ask(yard, token, deployment_id, {"sleep": 0.3}).status_code))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(set(statuses)) == [200, 429]
+
+
+def test_replicas_come_back_after_their_agent_was_lost(own_workshop: Workshop) -> None:
+    yard = own_workshop.yard
+    assert yard.agent is not None
+    deployment_id, token = own_workshop.deploy(own_workshop.make_version()), own_workshop.token()
+    with yard.database.read() as session:
+        before = session.scalars(select(Replica)).one()
+    yard.agent.stop()
+    yard.agent = app.agent(yard.house)
+    yard.agent.start()
+    assert ask(yard, token, deployment_id, {}).status_code == 200
+    with yard.database.read() as session:
+        after = session.scalars(select(Replica)).one()
+    assert before.replica_id != after.replica_id
+    assert not Path(before.socket).exists()
+
+
+def test_a_replica_that_is_killed_from_outside_is_replaced(own_workshop: Workshop) -> None:
+    yard = own_workshop.yard
+    deployment_id, token = own_workshop.deploy(own_workshop.make_version(CRASHES)), own_workshop.token()
+    with yard.database.read() as session:
+        path = session.scalars(select(Replica.socket)).one()
+    holders = [pid for pid in _processes() if pid != os.getpid() and _listens(pid, path)]
+    assert holders
+    for pid in holders:
+        os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while ask(yard, token, deployment_id, {}).status_code != 200:
+        assert time.monotonic() < deadline
+
+
+def _processes() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _listens(pid: int, path: str) -> bool:
+    inode = next(
+        (line.split()[6] for line in Path("/proc/net/unix").read_text().splitlines() if line.endswith(path)), ""
+    )
+    try:
+        return any(link.readlink().name == f"socket:[{inode}]" for link in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False
