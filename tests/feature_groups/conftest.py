@@ -95,11 +95,10 @@ class Tables:
         return self.wait(begun["featureGroupVersion"], timeout_s)
 
     def wait(self, version_id: str, timeout_s: float = 60) -> dict[str, Any]:
-        deadline = time.monotonic() + timeout_s
+        version: dict[str, Any]
+        deadline, version = time.monotonic() + timeout_s, {"status": "unknown"}
         while time.monotonic() < deadline:
-            version: dict[str, Any] = self.yard.call(
-                "describeFeatureGroupVersion", "GET", featureGroupVersion=version_id
-            )
+            version = self.yard.call("describeFeatureGroupVersion", "GET", featureGroupVersion=version_id)
             if version["status"] in ENDED:
                 return version
             time.sleep(0.05)
@@ -108,7 +107,8 @@ class Tables:
     def rows(self, version: str | dict[str, Any]) -> pd.DataFrame:
         """The rows of a version, as the official client loads them."""
         version_id = version if isinstance(version, str) else version["featureGroupVersion"]
-        return self.yard.client().describe_feature_group_version(version_id).load_as_pandas()
+        frame: pd.DataFrame = self.yard.client().describe_feature_group_version(version_id).load_as_pandas()
+        return frame
 
     def versions(self, group_id: str) -> list[FeatureGroupVersion]:
         """All versions of the group, oldest first."""

@@ -21,11 +21,10 @@ IDENTITY = "def same(rows):\n    return rows\n"
 
 @pytest.fixture(autouse=True)
 def _events(shared: Tables) -> None:
-    with_rows = {"id": [1, 2, 3], "amount": [1.5, None, 3.0]}
-    shared.put("events", **with_rows)
+    shared.put("events", id=[1, 2, 3], amount=[1.5, None, 3.0])
 
 
-def refused(tables: Tables, action: str, verb: str = "POST", **parameters: Any) -> CallFailed:
+def refused(tables: Tables, action: str, verb: str = "POST", /, **parameters: Any) -> CallFailed:
     with pytest.raises(CallFailed) as failed:
         tables.yard.call(action, verb, **parameters)
     return failed.value
@@ -77,7 +76,8 @@ def test_a_circle_is_refused_with_its_path(shared: Tables) -> None:
 
 
 def test_a_function_that_can_not_run_is_refused_before_anything_is_kept(shared: Tables) -> None:
-    given = {"tableName": "no_function", "functionSourceCode": IDENTITY, "inputFeatureGroups": ["events"]}
+    given: dict[str, Any] = {"tableName": "no_function", "functionSourceCode": IDENTITY}
+    given["inputFeatureGroups"] = ["events"]
     assert refused(shared, "createFeatureGroupFromFunction", **given).error_type == "MissingParameterError"
     error = refused(shared, "createFeatureGroupFromFunction", **given, functionName="other")
     assert (error.status, error.error_type) == (409, "ConflictError")

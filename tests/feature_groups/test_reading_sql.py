@@ -1,5 +1,6 @@
-"""Reading queries in the gateway: what is found in them, what is refused and how, and that no input hangs or kills it."""
+"""Reading queries in the gateway: what is found in them, what is refused and how, and that no input hangs it."""
 
+import contextlib
 import time
 
 import pytest
@@ -100,27 +101,27 @@ def test_a_hostile_query_ends_soon_and_in_a_clean_refusal_or_a_query(query: str)
     assert time.perf_counter() - began < 5
 
 
+WORDS = (
+    "SELECT FROM WHERE events customers ( ) , * id name 1 'x' AND OR NOT = + - CASE WHEN THEN END JOIN ON USING WITH AS "
+    "UNION GROUP BY ORDER LIMIT OVER PARTITION CAST INT ` [ ] -> :: . ; NULL IN EXISTS INTERVAL DAY a t"
+)
+
+
 @settings(max_examples=300, deadline=5_000)
-@given(st.lists(st.sampled_from(
-    ["SELECT", "FROM", "WHERE", "events", "customers", "(", ")", ",", "*", "id", "name", "1", "'x'", "AND", "OR", "NOT", "=", "+", "-", "CASE", "WHEN", "THEN", "END", "JOIN", "ON", "USING", "WITH", "AS", "UNION", "GROUP", "BY", "ORDER", "LIMIT", "OVER", "PARTITION", "CAST", "INT", "`", "[", "]", "->", "::", ".", ";", "NULL", "IN", "EXISTS", "INTERVAL", "DAY", "a", "t"]
-), max_size=40))  # fmt: skip
+@given(st.lists(st.sampled_from(WORDS.split(" ")), max_size=40))
 def test_no_jumble_of_words_raises_anything_but_a_refusal(words: list[str]) -> None:
-    try:
+    with contextlib.suppress(InvalidParameterError):
         query = Query("SELECT " + " ".join(words))
         names = {use.name: use.name for use in query.tables}
         query.check_columns(KNOWN)
         query.in_engine_dialect(names)
-    except InvalidParameterError as error:
-        assert str(error)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=5_000)
 @given(st.text(max_size=60))
 def test_no_text_raises_anything_but_a_refusal(text: str) -> None:
-    try:
+    with contextlib.suppress(InvalidParameterError):
         _ = Query(text).tables
-    except InvalidParameterError as error:
-        assert str(error)
 
 
 @pytest.mark.parametrize(

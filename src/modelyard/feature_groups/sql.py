@@ -10,12 +10,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlglot import exp
+from sqlglot import TokenType, exp
 from sqlglot.dialects import DuckDB, Spark
 from sqlglot.errors import ErrorLevel, OptimizeError, ParseError, SqlglotError, TokenError, UnsupportedError
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import traverse_scope
-from sqlglot.tokens import TokenType
 
 from modelyard.errors import InvalidParameterError
 from modelyard.feature_groups import dialect
