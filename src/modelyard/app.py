@@ -4,42 +4,74 @@ A gateway process and an agent process each open the same house and take what th
 application, `agent` the loop that works runs. What one slice has to tell another without knowing it is bound here.
 """
 
-import importlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
+from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp
 
+from modelyard.accounts import actions as accounts_actions
 from modelyard.accounts.first_run import prepare_accounts
 from modelyard.actions import Action, collect
 from modelyard.api.application import build_application
 from modelyard.api.door import Door
 from modelyard.api.lane import Lane
+from modelyard.batch_predictions import actions as batch_predictions_actions
+from modelyard.batch_predictions import binding as batch_predictions_binding
+from modelyard.batch_predictions import runs as batch_predictions_runs
 from modelyard.clock import Clock, utc_now
 from modelyard.container import Container
 from modelyard.database import Database
+from modelyard.datasets import actions as datasets_actions
+from modelyard.datasets import binding as datasets_binding
+from modelyard.datasets import runs as datasets_runs
+from modelyard.deployments import actions as deployments_actions
+from modelyard.deployments import binding as deployments_binding
+from modelyard.deployments import runs as deployments_runs
 from modelyard.deployments.routing import Routing
 from modelyard.environments import Environments
 from modelyard.execution import RunKind
 from modelyard.execution.agent import Agent
 from modelyard.execution.queue import has_living_agent
+from modelyard.feature_groups import actions as feature_groups_actions
+from modelyard.feature_groups import binding as feature_groups_binding
+from modelyard.feature_groups import runs as feature_groups_runs
+from modelyard.models import actions as models_actions
+from modelyard.models import binding as models_binding
+from modelyard.models import runs as models_runs
+from modelyard.projects import actions as projects_actions
+from modelyard.refresh import actions as refresh_actions
+from modelyard.refresh import binding as refresh_binding
+from modelyard.refresh import runs as refresh_runs
 from modelyard.refresh.scheduler import Scheduler
 from modelyard.sandbox import Sandbox
 from modelyard.settings import Settings
 from modelyard.source_code.check import Checker
 from modelyard.storage import BlobStore
 
+
+class Slice(NamedTuple):
+    """What a slice brings into the house; what it has no need of is absent."""
+
+    #: Its verbs.
+    actions: ModuleType
+    #: What an agent may be asked to do for it, as `KINDS`.
+    runs: ModuleType | None = None
+    #: What it adds to the parts, and what it binds to the slices below it, as `bind(parts)`.
+    binding: ModuleType | None = None
+
+
+#: The table of contents, from the lowest slice up: each may listen to those before it.
 SLICES = (
-    "accounts",
-    "projects",
-    "refresh",
-    "datasets",
-    "feature_groups",
-    "models",
-    "deployments",
-    "batch_predictions",
+    Slice(accounts_actions),
+    Slice(projects_actions),
+    Slice(refresh_actions, refresh_runs, refresh_binding),
+    Slice(datasets_actions, datasets_runs, datasets_binding),
+    Slice(feature_groups_actions, feature_groups_runs, feature_groups_binding),
+    Slice(models_actions, models_runs, models_binding),
+    Slice(deployments_actions, deployments_runs, deployments_binding),
+    Slice(batch_predictions_actions, batch_predictions_runs, batch_predictions_binding),
 )
 
 
@@ -67,12 +99,12 @@ def open_house(settings: Settings, clock: Clock = utc_now) -> House:
 
 def all_actions() -> dict[str, Action]:
     """Every action of every slice, by name."""
-    return collect(_modules("actions"))
+    return collect(entry.actions for entry in SLICES)
 
 
 def all_kinds() -> dict[str, RunKind]:
     """Every kind of run of every slice, by name."""
-    return {kind.name: kind for module in _modules("runs") for kind in module.KINDS}
+    return {kind.name: kind for entry in SLICES if entry.runs for kind in entry.runs.KINDS}
 
 
 def gateway(house: House, parts: Container | None = None) -> ASGIApp:
@@ -97,7 +129,7 @@ def gateway_parts(house: House) -> Container:
     parts.add(house.database)
     parts.add(BlobStore(house.settings.home / "blobs"))
     parts.add(Checker(house.settings))
-    _bind_events(parts)
+    _bind(parts)
     return parts
 
 
@@ -109,17 +141,14 @@ def agent_parts(house: House) -> Container:
     parts.add(Checker(house.settings))
     sandbox = parts.add(Sandbox(house.settings))
     parts.add(Environments(house.settings, sandbox))
-    _bind_events(parts)
+    _bind(parts)
     return parts
 
 
-def _bind_events(parts: Container) -> None:
-    for slice_name in SLICES:
-        try:
-            module = importlib.import_module(f"modelyard.{slice_name}.binding")
-        except ModuleNotFoundError:
-            continue
-        module.bind(parts)
+def _bind(parts: Container) -> None:
+    for entry in SLICES:
+        if entry.binding:
+            entry.binding.bind(parts)
 
 
 def _problems(house: House) -> list[str]:
@@ -129,12 +158,3 @@ def _problems(house: House) -> list[str]:
     except SQLAlchemyError:
         return ["the database does not answer"]
     return [] if alive else ["no agent is running: trainings and deployments wait"]
-
-
-def _modules(name: str) -> Iterable[ModuleType]:
-    for slice_name in SLICES:
-        try:
-            yield importlib.import_module(f"modelyard.{slice_name}.{name}")
-        except ModuleNotFoundError as error:
-            if error.name is None or not error.name.startswith("modelyard."):
-                raise
