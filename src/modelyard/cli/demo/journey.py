@@ -49,6 +49,7 @@ class Journey:
         version = self._improve(model)
         self._switch(deployment, version, token)
         self._predict("version 2", second_model, deployment, token)
+        self._predict_in_batch(deployment)
         return self._compared
 
     def _upload(self) -> None:
@@ -135,6 +136,17 @@ class Journey:
             serves = deployment.describe().model_version
             _check(serves == model_version, f"the deployment still serves {serves}")
             step.note(f"{meanwhile.answered} predictions meanwhile, none refused")
+
+    def _predict_in_batch(self, deployment: Any) -> None:
+        trained = in_a_folder_of_its_own(lambda: second_model.train(self._mixes))
+        here = sum(each["strength"] for each in second_model.predict_many(trained, self._mixes))
+        with self._teller.step("predict the whole table in a batch") as step:
+            batch = self._client.create_batch_prediction(deployment.deployment_id, name="All mixes")
+            version = batch.start().wait_for_predictions()
+            _check(version.status == "COMPLETE", f"the batch prediction is {version.status}: {version.error}")
+            results = version.load_results_as_pandas()
+            step.note(f"{len(results):,} predictions, loaded back as pandas")
+        self._compared.append(Compared("batch, sum of all", here, float(results["prediction.strength"].sum())))
 
     def _query(self, row: int) -> dict[str, float]:
         return {str(name): float(value) for name, value in self._concrete.iloc[row].items() if name != TARGET}
