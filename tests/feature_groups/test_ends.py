@@ -52,3 +52,18 @@ def test_an_agent_that_stops_leaves_the_version_to_the_next_one(tables: Tables) 
     with tables.yard.database.read() as session:
         found = session.scalars(select(Run).where(Run.target == FeatureGroupVersionId(version_id))).all()
     assert [run.state for run in found] == ["COMPLETE"]
+
+
+def test_what_a_cancelled_run_was_making_for_its_target_ends_as_well(tables: Tables) -> None:
+    tables.put("events", id=[1])
+    ancestor = tables.function("slow_rows", SLOW.format(60), "slow", ["events"])
+    top = tables.sql("top", "SELECT id FROM slow_rows")
+    version_id = tables.yard.call("createFeatureGroupVersion", featureGroupId=top)["featureGroupVersion"]
+    deadline = time.monotonic() + 60
+    while not any(each.status == "GENERATING" for each in tables.versions(ancestor)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    with tables.yard.database.write() as session:
+        cancel(session, RunId(session.scalars(select(Run.run_id).where(Run.target == version_id)).one()))
+    assert tables.wait(version_id, 20)["status"] == "FAILED"
+    assert [each.status for each in tables.versions(ancestor)] == ["FAILED"]

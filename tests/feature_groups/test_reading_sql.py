@@ -102,8 +102,8 @@ def test_a_hostile_query_ends_soon_and_in_a_clean_refusal_or_a_query(query: str)
 
 
 WORDS = (
-    "SELECT FROM WHERE events customers ( ) , * id name 1 'x' AND OR NOT = + - CASE WHEN THEN END JOIN ON USING WITH AS "
-    "UNION GROUP BY ORDER LIMIT OVER PARTITION CAST INT ` [ ] -> :: . ; NULL IN EXISTS INTERVAL DAY a t"
+    "SELECT FROM WHERE events customers ( ) , * id name 1 'x' AND OR NOT = + - CASE WHEN THEN END JOIN ON USING WITH "
+    "AS UNION GROUP BY ORDER LIMIT OVER PARTITION CAST INT ` [ ] -> :: . ; NULL IN EXISTS INTERVAL DAY a t"
 )
 
 

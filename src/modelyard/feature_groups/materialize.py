@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
-from modelyard.execution import Permanent, Retry, RunContext
+from modelyard.execution import ClaimLost, Permanent, Retry, RunContext
 from modelyard.feature_groups import versions
 from modelyard.feature_groups.generating import Failure, generate
 from modelyard.feature_groups.lineage import ancestors, in_order
@@ -172,7 +172,12 @@ def _make(run: RunContext, version: FeatureGroupVersion, inputs: Sequence[TableV
 
 def _make_claimed(run: RunContext, version: FeatureGroupVersion, inputs: Sequence[TableVersion], name: str) -> None:
     """Makes a version that is this run's and ends it; MaterializationFailed where it could not be made."""
-    outcome = generate(run, version, inputs, name)
+    try:
+        outcome = generate(run, version, inputs, name)
+    except (ClaimLost, Permanent) as ended:
+        # Cancelled, or no sandbox: whoever the run was for hears of it, and so do the readers of this version.
+        _end_failed(run, version, Failure(str(ended)))
+        raise
     run.logs.flush()
     if isinstance(outcome, Failure):
         _end_failed(run, version, outcome)

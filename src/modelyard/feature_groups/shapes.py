@@ -30,6 +30,9 @@ from modelyard.feature_groups.wire import (
     OperationShape,
 )
 from modelyard.ids import FeatureGroupId
+from modelyard.refresh.records import RefreshType
+from modelyard.refresh.schedules import schedules_of
+from modelyard.refresh.wire import RefreshScheduleShape
 
 _NO_INDEX = IndexingShape(primary_key=None, update_timestamp_key=None, lookup_keys=[])
 
@@ -60,6 +63,7 @@ def group_shapes(session: Session, groups: Sequence[FeatureGroup]) -> list[Featu
             whole.get(group.feature_group_id),
             is_outdated=group.feature_group_id in outdated,
             readers=readers.get(group.feature_group_id, []),
+            schedules=schedules_of(session, RefreshType.FEATUREGROUP, group.feature_group_id),
         )
         for group in groups
     ]
@@ -112,6 +116,7 @@ def _group_shape(
     *,
     is_outdated: bool,
     readers: list[str],
+    schedules: list[RefreshScheduleShape],
 ) -> FeatureGroupShape:
     made_from = group.made_from
     # Without a complete version there is nothing to be outdated, unless what was tried has failed.
@@ -162,7 +167,7 @@ def _group_shape(
         code_source=_code_shape(made_from, group.check_report),
         feature_group_template={},
         explanation={},
-        refresh_schedules=[],
+        refresh_schedules=schedules,
         export_connector_config={},
         latest_feature_group_version=version_shape(newest, group) if newest is not None else None,
         operator_config={},

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from modelyard.refresh.wire import RefreshScheduleShape
+
 
 class FeatureShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A column."""
@@ -126,7 +128,7 @@ class FeatureGroupShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     code_source: CodeShape | None
     feature_group_template: dict[str, Any]
     explanation: dict[str, Any]
-    refresh_schedules: list[dict[str, Any]]
+    refresh_schedules: list[RefreshScheduleShape]
     export_connector_config: dict[str, Any]
     latest_feature_group_version: FeatureGroupVersionShape | None
     operator_config: dict[str, Any]
