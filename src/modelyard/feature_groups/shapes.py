@@ -35,6 +35,33 @@ from modelyard.refresh.schedules import schedules_of
 from modelyard.refresh.wire import RefreshScheduleShape
 
 _NO_INDEX = IndexingShape(primary_key=None, update_timestamp_key=None, lookup_keys=[])
+#: What every group shows of features that it does not have.
+_WITHOUT: dict[str, Any] = {
+    "modification_lock": False,
+    "tags": [],
+    "primary_key": None,
+    "update_timestamp_key": None,
+    "lookup_keys": [],
+    "streaming_enabled": False,
+    "incremental": False,
+    "merge_config": None,
+    "sampling_config": None,
+    "streaming_ready": False,
+    "feature_tags": {},
+    "module_name": None,
+    "template_bindings": None,
+    "feature_expression": None,
+    "export_on_materialization": False,
+    "duplicate_features": [],
+    "point_in_time_groups": [],
+    "annotation_config": {},
+    "concatenation_config": {},
+    "indexing_config": _NO_INDEX,
+    "feature_group_template": {},
+    "explanation": {},
+    "export_connector_config": {},
+    "operator_config": {},
+}
 
 
 class CheckNotes(msgspec.Struct, frozen=True, rename="camel"):
@@ -123,7 +150,6 @@ def _group_shape(
     has_tried = whole is not None or (newest is not None and newest.status == VersionStatus.FAILED)
     return FeatureGroupShape(
         feature_group_id=group.feature_group_id,
-        modification_lock=False,
         name=group.table_name,
         feature_group_source_type=group.source_type,
         table_name=group.table_name,
@@ -137,40 +163,18 @@ def _group_shape(
         sql_error=newest.error if newest is not None and group.source_type == SourceType.SQL else None,
         latest_version_outdated=is_outdated and has_tried,
         referenced_feature_groups=readers,
-        tags=[],
-        primary_key=None,
-        update_timestamp_key=None,
-        lookup_keys=[],
-        streaming_enabled=False,
-        incremental=False,
-        merge_config=None,
-        sampling_config=None,
         cpu_size=group.cpu_size,
         memory=group.memory_gib,
-        streaming_ready=False,
-        feature_tags={},
-        module_name=None,
-        template_bindings=None,
-        feature_expression=None,
         use_original_csv_names=group.use_original_csv_names,
         python_function_bindings=group.python_function_bindings,
         python_function_name=group.python_function_name,
         use_gpu=group.use_gpu,
         version_limit=group.version_limit,
-        export_on_materialization=False,
         features=_features(whole, group) if whole is not None else [],
-        duplicate_features=[],
-        point_in_time_groups=[],
-        annotation_config={},
-        concatenation_config={},
-        indexing_config=_NO_INDEX,
         code_source=_code_shape(made_from, group.check_report),
-        feature_group_template={},
-        explanation={},
         refresh_schedules=schedules,
-        export_connector_config={},
         latest_feature_group_version=version_shape(newest, group) if newest is not None else None,
-        operator_config={},
+        **_WITHOUT,
     )
 
 
