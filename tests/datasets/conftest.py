@@ -16,7 +16,7 @@ class Files:
     def __init__(self, yard: Yard) -> None:
         self.yard = yard
 
-    def begin(self, name: str | None = None, **options: object) -> dict[str, Any]:
+    def begin(self, name: str | None = None, **options: Any) -> dict[str, Any]:
         """A new dataset's upload."""
         upload: dict[str, Any] = self.yard.call(
             "createDatasetFromUpload", tableName=name or f"t_{uuid.uuid4().hex}", **options
@@ -32,7 +32,7 @@ class Files:
             f"{base}/uploadPart", files={"partData": data}, headers={"APIKEY": self.yard.key}, timeout=60, **split
         )
 
-    def upload(self, *parts: bytes, **options: object) -> dict[str, Any]:
+    def upload(self, *parts: bytes, **options: Any) -> dict[str, Any]:
         """The ended version of a new dataset that was sent in these parts."""
         upload = self.begin(**options)
         return self.finish(upload, *parts)
