@@ -105,6 +105,24 @@ def test_calls_behind_a_crash_are_sent_to_the_replacement(shared_yard: Yard, wor
     assert sorted(statuses) == [200, 200, 200, 200, 500]
 
 
+def test_a_finished_answer_does_not_wait_for_the_slow_call_behind_it(shared_yard: Yard, workshop: Workshop) -> None:
+    deployment_id, token = workshop.deploy(workshop.make_version(CRASHES)), workshop.token()
+    took: dict[float, float] = {}
+
+    def call(sleep: float) -> None:
+        began = time.monotonic()
+        ask(shared_yard, token, deployment_id, {"sleep": sleep})
+        took[sleep] = time.monotonic() - began
+
+    threads = [threading.Thread(target=call, args=(sleep,)) for sleep in (0.5, 0.001, 2.0)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.1)
+    for thread in threads:
+        thread.join()
+    assert took[0.001] < 1.5
+
+
 def test_stop_refuses_calls_and_start_takes_them_again(shared_yard: Yard, workshop: Workshop) -> None:
     deployment_id, token = workshop.deploy(workshop.make_version()), workshop.token()
     shared_yard.call("stopDeployment", deploymentId=deployment_id)

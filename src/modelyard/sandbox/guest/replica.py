@@ -28,6 +28,8 @@ PREDICT, PREDICT_MULTIPLE, PING = 1, 2, 3
 OK, USER_ERROR, REFUSED = 0, 1, 2
 #: Longest time that a finished answer waits for others to travel with.
 _COALESCE_S = 0.001
+#: Seconds between two looks for finished answers that wait behind a slow call.
+_LATE_S = 0.01
 #: Keys of the call that are the platform's, not the function's.
 _OURS = ("queryData", "deploymentToken", "deploymentId")
 
@@ -104,9 +106,12 @@ class Server:
         self._listener, self._answer = listener, answer
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict") if threads else None
         self._selector = selectors.DefaultSelector()
+        self._connections: list[Connection] = []
 
     def serve(self) -> None:
         """Accepts and answers until the guest is killed."""
+        if self._pool is None:
+            threading.Thread(target=self._flush_late, name="late answers", daemon=True).start()
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ)
         while True:
@@ -120,11 +125,13 @@ class Server:
         with contextlib.suppress(BlockingIOError, ConnectionError):
             connection, _ = self._listener.accept()
             connection.setblocking(True)
-            self._selector.register(connection, selectors.EVENT_READ, Connection(connection))
+            self._connections.append(Connection(connection))
+            self._selector.register(connection, selectors.EVENT_READ, self._connections[-1])
 
     def _read(self, connection: "Connection") -> None:
         if not connection.fill():
             self._selector.unregister(connection.socket)
+            self._connections.remove(connection)
             connection.close()
             return
         for number, kind, body in connection.requests():
@@ -133,6 +140,13 @@ class Server:
             else:
                 connection.put(self._answer(number, kind, body))
         connection.flush()
+
+    def _flush_late(self) -> None:
+        """Sends what is ready while a slow call goes on: its answer must not keep those of the calls before it."""
+        while True:
+            time.sleep(_LATE_S)
+            for connection in list(self._connections):
+                connection.flush()
 
     def _answer_on_thread(self, connection: "Connection", number: int, kind: int, body: bytes) -> None:
         connection.put(self._answer(number, kind, body))
