@@ -2,7 +2,7 @@
 
 Avro is a row after row, tables lie column by column. Each column is encoded as a whole with numpy, and the bytes of all
 columns are then laid into rows: narrow columns as one block by a mask, wide ones (text) by their positions. That is
-some thirty times faster than writing row by row. Columns of nested types go through fastavro, value by value.
+some ten times faster than writing row by row. Columns of nested types go through fastavro, value by value.
 
 What a client's reader needs of the types. Source: the SDK's `api_client_utils.py`, `avro_to_pandas_dtype`, and what it
 does with nulls: timestamps are `timestamp-micros` only; booleans with nulls are `["null", "string", "boolean"]`, else
