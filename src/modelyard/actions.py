@@ -41,6 +41,8 @@ from modelyard.ids import OrganizationId, UserId
 from modelyard.settings import Settings
 
 Function = TypeVar("Function", bound=Callable[..., object])
+#: Whether an answer is of something that is still going on.
+UnderWay = Callable[[Any], bool]
 #: A value as it comes off the wire, not yet decoded.
 Wire = Any
 
@@ -140,6 +142,7 @@ class Tag:
     proxy: bool
     verbs: tuple[str, ...]
     own_transaction: bool
+    under_way: UnderWay | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +161,8 @@ class Action:
     proxy: bool
     #: True: it works long before it writes, so it gets a reading session and opens its writing ones itself.
     own_transaction: bool
+    #: Tells that an answer is of something that is still going on; a client that polls is answered when it has ended.
+    under_way: UnderWay | None
     #: The first word of the module path below `modelyard`: the slice.
     slice: str
     function: Callable[..., object]
@@ -198,13 +203,14 @@ def action(
     proxy: bool = False,
     also: tuple[str, ...] = (),
     own_transaction: bool = False,
+    under_way: UnderWay | None = None,
 ) -> Callable[[Function], Function]:
     """Tags a function as an action. `name`: unless camelCase of the function's; `writes`: unless verb != GET."""
 
     def tag(function: Function) -> Function:
         wire_name = name or camel(function.__name__)
         changes = verb != "GET" if writes is None else writes
-        found = Tag(verb, wire_name, auth, errors, changes, proxy, (verb, *also), own_transaction)
+        found = Tag(verb, wire_name, auth, errors, changes, proxy, (verb, *also), own_transaction, under_way)
         function.__action__ = found  # type: ignore[attr-defined]
         return function
 
@@ -223,6 +229,11 @@ def collect(modules: Iterable[ModuleType]) -> dict[str, Action]:
                 raise ValueError(f"the action {tag.name} is defined twice")
             table[tag.name] = _build(function, tag)
     return dict(sorted(table.items()))
+
+
+def while_status(*statuses: str) -> UnderWay:
+    """Under way as long as the answer's `status` is one of these."""
+    return lambda answer: answer.status in statuses
 
 
 def camel(name: str) -> str:
@@ -247,6 +258,7 @@ def _build(function: Callable[..., object], tag: Tag) -> Action:
         writes=tag.writes,
         proxy=tag.proxy,
         own_transaction=tag.own_transaction,
+        under_way=tag.under_way,
         slice=function.__module__.split(".")[1],
         function=function,
         parameters=parameters,
@@ -257,10 +269,9 @@ def _build(function: Callable[..., object], tag: Tag) -> Action:
 
 
 def _parameter(name: str, hint: Any, default: Any) -> Parameter:
-    description = ""
+    description = " ".join(_notes(hint))
     if typing.get_origin(hint) is typing.Annotated:
-        hint, *notes = typing.get_args(hint)
-        description = " ".join(note for note in notes if isinstance(note, str))
+        hint = typing.get_args(hint)[0]
     kinds = _members(hint)
     return Parameter(
         name=name,
@@ -274,11 +285,24 @@ def _parameter(name: str, hint: Any, default: Any) -> Parameter:
     )
 
 
+def _notes(hint: Any) -> Iterator[str]:
+    """The texts of `Annotated`, on the whole hint or on members of its union."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        yield from (note for note in arguments[1:] if isinstance(note, str))
+    members = arguments[:1] if origin is typing.Annotated else arguments
+    if origin in (typing.Annotated, typing.Union, types.UnionType):
+        for member in members:
+            yield from _notes(member)
+
+
 def _members(hint: Any) -> list[Any]:
     """The plain types that a hint stands for: unions opened, NewTypes and generics reduced to what they are made of."""
     if isinstance(hint, NewType):
         return _members(hint.__supertype__)
     origin = typing.get_origin(hint)
+    if origin is typing.Annotated:
+        return _members(typing.get_args(hint)[0])
     if origin is typing.Union or origin is types.UnionType:
         return [kind for member in typing.get_args(hint) for kind in _members(member)]
     return [origin or hint]

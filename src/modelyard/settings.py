@@ -89,6 +89,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     json_depth: int = 512
     #: Bytes that a download call hands out at a time.
     download_chunk: int = 10 * 1024**2
+    #: Seconds that the official client, which polls, is kept waiting for the end of what it asks about.
+    hold_s: float = 4.0
     #: Items of a list answer where the caller names no limit.
     page_size: int = 100
 

@@ -1,5 +1,6 @@
 """The door over real HTTP: who gets in, how parameters arrive, what errors look like."""
 
+import io
 import time
 
 import abacusai
@@ -126,3 +127,16 @@ def test_a_revoked_key_stops_working_within_a_second(yard: Yard) -> None:
         headers = {"apiKey": yard.key}
         status = requests.get(f"{yard.url}/api/v0/describeUser", headers=headers, timeout=10).status_code
     assert status == 403
+
+
+def test_the_official_client_is_answered_when_what_it_asks_about_has_ended(shared_yard: Yard) -> None:
+    client = shared_yard.client()
+    upload = client.create_dataset_from_upload("held", file_format="CSV")
+    client.upload_part(upload.upload_id, 1, io.BytesIO(b"a,b\n1,2\n"))
+    upload.mark_upload_complete()
+    headers = {"apiKey": shared_yard.key}
+    url = f"{shared_yard.url}/api/v0/describeDatasetVersion?datasetVersion={upload.dataset_version}"
+    at_once = requests.get(url, headers=headers, timeout=10)
+    held = requests.get(url, headers=headers | {"User-Agent": "python-abacusai-1.4.119"}, timeout=10)
+    assert at_once.elapsed.total_seconds() < 1
+    assert held.json()["result"]["status"] == "COMPLETE"

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -52,6 +52,19 @@ KEY_TRUST_S = 1.0
 #: Threads that actions run in.
 THREADS = 16
 FILE_CHUNK = 1024**2
+#: Calls that may be held at once until what they ask about has ended; further ones are answered as it stands.
+HELD_AT_ONCE = 64
+#: In the User-Agent of the official client, whose waits sleep two to five seconds between two looks.
+OFFICIAL = "python-abacusai"
+
+
+class UnderWay(NamedTuple):
+    """The answer about something that is still going on."""
+
+    answer: bytes
+
+
+Outcome = bytes | FileBytes | RawBytes | UnderWay
 
 
 class Door:
@@ -70,6 +83,7 @@ class Door:
         self._guard = HostGuard(settings)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="action")
         self._holders: dict[str, tuple[float, Holder | None]] = {}
+        self._held = 0
 
     async def answer(self, request: Request) -> Response:
         """The answer to a request for `/api/v0/{action}` or `/api/{action}`."""
@@ -98,7 +112,9 @@ class Door:
         async with wire_values(request, self._settings) as values:
             arguments = action.decode(values)
             call = self._call(request, holder, request_id)
-            result = await self._perform(action, arguments, call)
+            result = await self._perform(lambda: self._in_transaction(action, arguments, call))
+            if isinstance(result, UnderWay):
+                result = await self._hold(request, result, lambda: self._in_transaction(action, arguments, call))
         return _response(result, request_id)
 
     def _find(self, request: Request, name: str) -> Action:
@@ -149,20 +165,17 @@ class Door:
 
         return with_session
 
-    async def _perform(
-        self, action: Action, arguments: Mapping[str, Wire], call: Callable[[Session], Call]
-    ) -> bytes | FileBytes | RawBytes:
+    async def _perform(self, function: Callable[[], Outcome | After]) -> Outcome:
+        """The action's outcome, after the runs that it has to wait for."""
         deadline = None
-        while True:
-            result = await self._in_thread(lambda: self._in_transaction(action, arguments, call))
-            if not isinstance(result, After):
-                return result
+        while isinstance(result := await self._in_thread(function), After):
             deadline = deadline or time.monotonic() + result.timeout_s
             await self._wait(result, deadline)
+        return result
 
     def _in_transaction(
         self, action: Action, arguments: Mapping[str, Wire], call: Callable[[Session], Call]
-    ) -> bytes | FileBytes | RawBytes | After:
+    ) -> Outcome | After:
         transaction: AbstractContextManager[Session]
         at_once = action.writes and not action.own_transaction
         transaction = self._database.write() if at_once else self._database.read()
@@ -170,7 +183,23 @@ class Door:
             result = action.function(call(session), **arguments)
             if isinstance(result, FileBytes | RawBytes | After):
                 return result
-            return encode_result(result)
+            encoded = encode_result(result)
+            return UnderWay(encoded) if action.under_way and action.under_way(result) else encoded
+
+    async def _hold(self, request: Request, result: Outcome, look: Callable[[], Outcome | After]) -> Outcome:
+        """Has an official client that polls wait here for the end, for a while: it would sleep for longer."""
+        if self._held >= HELD_AT_ONCE or OFFICIAL not in request.headers.get("user-agent", ""):
+            return result
+        self._held += 1
+        try:
+            pause, deadline = 0.02, time.monotonic() + self._settings.hold_s
+            while isinstance(result, UnderWay) and time.monotonic() < deadline:
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, 0.2)
+                result = await self._perform(look)
+            return result
+        finally:
+            self._held -= 1
 
     async def _wait(self, after: After, deadline: float) -> None:
         pause = 0.01
@@ -188,8 +217,10 @@ class Door:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function)
 
 
-def _response(result: bytes | FileBytes | RawBytes, request_id: str) -> Response:
+def _response(result: Outcome, request_id: str) -> Response:
     headers = {"x-request-id": request_id}
+    if isinstance(result, UnderWay):
+        result = result.answer
     if isinstance(result, bytes):
         return success(result, request_id)
     if isinstance(result, RawBytes):

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from sqlalchemy import select
 
-from modelyard.actions import Call, FileBytes, action
+from modelyard.actions import Call, FileBytes, action, while_status
 from modelyard.batch_predictions import changing, describe
 from modelyard.batch_predictions.definition import Definition, OutputFormat, refuse
 from modelyard.batch_predictions.records import BatchPrediction, BatchPredictionVersion, VersionStatus
@@ -14,6 +14,7 @@ from modelyard.batch_predictions.wire import (
     BatchPredictionShape,
     BatchPredictionVersionLogsShape,
     BatchPredictionVersionShape,
+    is_predicting,
 )
 from modelyard.database import JsonObject
 from modelyard.deployments.lifecycle import get_deployment
@@ -201,7 +202,7 @@ def start_batch_prediction(call: Call, *, batch_prediction_id: BatchPredictionId
     return describe.version_shape(call.session, start(call.session, call.settings, batch_prediction_id))
 
 
-@action("GET", errors=(DataNotFoundError,))
+@action("GET", errors=(DataNotFoundError,), under_way=is_predicting)
 def describe_batch_prediction(call: Call, *, batch_prediction_id: BatchPredictionId) -> BatchPredictionShape:
     """One batch prediction, with its newest version."""
     found = get_batch_prediction(call.session, call.organization_id, batch_prediction_id)
@@ -228,7 +229,7 @@ def delete_batch_prediction(call: Call, *, batch_prediction_id: BatchPredictionI
     )
 
 
-@action("GET", errors=(DataNotFoundError,))
+@action("GET", errors=(DataNotFoundError,), under_way=while_status("PENDING", "UPLOADING", "PREDICTING"))
 def describe_batch_prediction_version(
     call: Call, *, batch_prediction_version: BatchPredictionVersionId
 ) -> BatchPredictionVersionShape:

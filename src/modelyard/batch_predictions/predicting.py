@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from modelyard.batch_predictions.results import ResultTooLarge, ResultWriter
+from modelyard.batch_predictions.results import CsvResult, JsonResult, ResultTooLarge, ResultWriter
 from modelyard.database import JsonObject
 from modelyard.deployments.replica import message as serving_message
 from modelyard.environments import Environment, EnvironmentFailure, Environments
@@ -89,6 +89,7 @@ class _File(msgspec.Struct, frozen=True):
     path: str
     size: int
     columns: list[str] | None
+    widths: list[tuple[int, int]]
 
 
 class _Failure(msgspec.Struct, frozen=True):
@@ -155,14 +156,17 @@ class _Conversation:
         begun = self._call("predict_table", self._opening(), _Opened, descriptors)
         if begun.rows != self._work.table.rows:
             raise self._nonsense(f"{begun.rows} rows instead of {self._work.table.rows}")
-        store, limit = self._run.parts.get(BlobStore), self._guest.limits.scratch_bytes
         with contextlib.ExitStack() as stack:
-            writers = [stack.enter_context(ResultWriter(store, limit=limit)) for layout in self._work.layouts]
+            writers = [stack.enter_context(self._writer(layout)) for layout in self._work.layouts]
             counts = self._predict(writers)
             self._guest.stop()
             usage = usage_of(self._guest.usage)
             warning = self._judge(counts, usage)
             return Predicted([writer.finish() for writer in writers], counts, warning, usage)
+
+    def _writer(self, layout: Layout) -> ResultWriter:
+        store, limit = self._run.parts.get(BlobStore), self._guest.limits.scratch_bytes
+        return CsvResult(store, limit, self._run.settings.home / "results") if layout.csv else JsonResult(store, limit)
 
     def _predict(self, writers: Sequence[ResultWriter]) -> Counts:
         counts, rows = Counts(0, 0), self._work.table.rows
@@ -184,7 +188,7 @@ class _Conversation:
         try:
             for file, writer in zip(block.files, writers, strict=True):
                 with self._guest.open(file.path) as stream:
-                    writer.add(stream, file.size, file.columns)
+                    writer.add(stream, file.size, file.columns, file.widths)
         except (ScratchRefused, ResultTooLarge) as error:
             raise PredictionsFailed(str(error)) from error
 

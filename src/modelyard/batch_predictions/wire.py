@@ -110,3 +110,9 @@ class BatchPredictionVersionLogsShape(msgspec.Struct, frozen=True, kw_only=True,
 
     logs: list[str]
     warnings: list[str]
+
+
+def is_predicting(batch: BatchPredictionShape) -> bool:
+    """Whether the newest version is not ended yet."""
+    newest = batch.latest_batch_prediction_version
+    return newest is not None and newest.status in ("PENDING", "UPLOADING", "PREDICTING")

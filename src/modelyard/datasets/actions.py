@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from sqlalchemy import select, tuple_
 
-from modelyard.actions import Call, UploadedFile, action
+from modelyard.actions import Call, UploadedFile, action, while_status
 from modelyard.connectors.locations import check_location
 from modelyard.database import Database
 from modelyard.datasets import uploading
@@ -113,7 +113,7 @@ def mark_upload_complete(call: Call, *, upload_id: UploadId) -> UploadShape:
     return upload_shape(call.session, upload)
 
 
-@action("GET", errors=(DataNotFoundError,))
+@action("GET", errors=(DataNotFoundError,), under_way=while_status("JOINING"))
 def describe_upload(call: Call, *, upload_id: UploadId) -> UploadShape:
     """One upload with the parts that have arrived."""
     return upload_shape(call.session, get_upload(call.session, call.organization_id, upload_id))
@@ -213,7 +213,11 @@ def describe_dataset(call: Call, *, dataset_id: DatasetId) -> DatasetShape:
     return dataset_shape(call.session, get_dataset(call.session, call.organization_id, dataset_id))
 
 
-@action("GET", errors=(DataNotFoundError,))
+@action(
+    "GET",
+    errors=(DataNotFoundError,),
+    under_way=while_status("PENDING", "UPLOADING", "IMPORTING", "CONVERTING", "INSPECTING"),
+)
 def describe_dataset_version(call: Call, *, dataset_version: DatasetVersionId) -> DatasetVersionShape:
     """One version of a dataset."""
     return version_shape(get_version(call.session, call.organization_id, dataset_version))

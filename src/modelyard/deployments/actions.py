@@ -113,7 +113,7 @@ def create_deployment(
     return _shape(call, deployment)
 
 
-@action("GET", errors=(DataNotFoundError,))
+@action("GET", errors=(DataNotFoundError,), under_way=wire.is_changing)
 def describe_deployment(call: Call, *, deployment_id: DeploymentId) -> wire.Deployment:
     """One deployment."""
     return _shape(call, get_deployment(call.session, call.organization_id, deployment_id))

@@ -92,3 +92,8 @@ def token(record: DeploymentToken) -> DeploymentAuthToken:
     return DeploymentAuthToken(
         deployment_token=record.deployment_token, created_at=iso(record.created_at), name=record.name
     )
+
+
+def is_changing(deployment: Deployment) -> bool:
+    """Whether the deployment is on its way to another state or version."""
+    return deployment.status in ("PENDING", "DEPLOYING") or deployment.pending_model_version is not None

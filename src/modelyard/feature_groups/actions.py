@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
-from modelyard.actions import Call, FileBytes, action
+from modelyard.actions import Call, FileBytes, action, while_status
 from modelyard.database import Database
 from modelyard.errors import (
     AlreadyExistsError,
@@ -230,7 +230,7 @@ def list_feature_group_versions(
     return [version_shape(version, group) for version in call.session.scalars(query)]
 
 
-@action("GET", errors=(DataNotFoundError,))
+@action("GET", errors=(DataNotFoundError,), under_way=while_status("PENDING", "GENERATING"))
 def describe_feature_group_version(
     call: Call, *, feature_group_version: FeatureGroupVersionId
 ) -> FeatureGroupVersionShape:
@@ -277,7 +277,7 @@ def execute_async_feature_group_operation(
         return operation_shape(operations.start(session, call, query, definition, latest=use_latest_version))
 
 
-@action("POST", errors=(DataNotFoundError,), writes=False)
+@action("POST", errors=(DataNotFoundError,), writes=False, under_way=while_status("PENDING", "GENERATING"))
 def describe_async_feature_group_operation(
     call: Call, *, feature_group_operation_run_id: FeatureGroupOperationRunId
 ) -> OperationShape:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from sqlalchemy import select
 
-from modelyard.actions import Call, action
+from modelyard.actions import Call, action, while_status
 from modelyard.database import Database
 from modelyard.errors import (
     ConflictError,
@@ -211,7 +211,7 @@ def describe_model(
     return describe.describe_model(call.session, get_model(call.session, call.organization_id, model_id))
 
 
-@action("GET", errors=(DataNotFoundError,))
+@action("GET", errors=(DataNotFoundError,), under_way=while_status("PENDING", "TRAINING"))
 def describe_model_version(
     call: Call,
     *,
