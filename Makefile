@@ -54,8 +54,9 @@ soak: setup  ## Kill the agent and the gateway at random under load and count wh
 migration: setup  ## Write the migration that leads from nothing to the tables of today
 	@$(BIN)/python -m modelyard.database.migrations.generate
 
-openapi: setup  ## Write docs/openapi.json from the actions
+openapi: setup  ## Write docs/openapi.json from the actions, and docs/configuration.md from the settings
 	@$(BIN)/modelyard openapi > docs/openapi.json
+	@$(BIN)/python -m modelyard.cli.settings_table > docs/configuration.md
 
 # Resolved by uv's own index (the public one unless UV_DEFAULT_INDEX says otherwise), so that the hashes of every
 # platform's files are there; a mirror that holds a few files would make a lock for those alone.
