@@ -50,6 +50,19 @@ class _Output:
 
     lines: Lines
     path: str
+    size: int = 0
+    #: From which byte of the block on its lines have how many cells.
+    widths: list[tuple[int, int]] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """A new block."""
+        self.size, self.widths = 0, []
+
+    def note(self, line: bytes) -> None:
+        """A line that was written."""
+        if not self.widths or self.widths[-1][1] != self.lines.width:
+            self.widths.append((self.size, self.lines.width))
+        self.size += len(line)
 
 
 @dataclass
@@ -95,20 +108,23 @@ def predict_rows(work: "Work") -> dict[str, object]:
     batch = _batches[0]
     part = batch.table.slice(batch.next, batch.block)
     counts = _Counts(part.num_rows)
+    for output in batch.outputs:
+        output.begin()
     with contextlib.ExitStack() as stack:
         targets = [stack.enter_context(open(output.path, "wb")) for output in batch.outputs]
         found = _many(batch, part, counts) if batch.model.has_predict_many else _one_by_one(batch, part, counts)
         for lines in found:
-            for target, line in zip(targets, lines, strict=True):
+            for output, target, line in zip(batch.outputs, targets, lines, strict=True):
                 target.write(line)
+                output.note(line)
     batch.next += part.num_rows
     return {
         "rows": counts.rows,
         "failed": counts.failed,
         "first_failure": counts.first,
         "files": [
-            {"path": output.path, "size": os.stat(output.path).st_size, "columns": output.lines.columns}
-            for output in batch.outputs
+            {"path": each.path, "size": each.size, "columns": each.lines.columns, "widths": each.widths}
+            for each in batch.outputs
         ],
     }
 

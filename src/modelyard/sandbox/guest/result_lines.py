@@ -21,6 +21,8 @@ from .failures import Refused
 PREDICTION, ERROR = "prediction", "error"
 #: In front of the name of an input that is called like something of ours.
 _INPUT = "input_"
+#: Columns that predictions may make of their fields; what spreadsheets take.
+_MOST_COLUMNS = 16_384
 _FORMULA = re.compile(r"[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -88,6 +90,11 @@ class Lines:
         """The names that stand above the lines, those of earlier lines first; None where there are none."""
         return None
 
+    @property
+    def width(self) -> int:
+        """How many of these names there are; a line has as many cells as there were when it was written."""
+        return 0
+
     def line(self, row: Mapping[str, Any], prediction: object) -> bytes:
         """A row with its prediction. Raises `failures.Refused` if that has no JSON form."""
         return answers.to_json({**self.layout.named(row), PREDICTION: prediction, **self.layout.metadata}) + b"\n"
@@ -104,6 +111,8 @@ class _Columns:
     places: dict[str, int] = field(default_factory=dict)
 
     def place(self, name: str) -> int:
+        if len(self.places) >= _MOST_COLUMNS and name not in self.places:
+            raise Refused(f"The predictions have more than {_MOST_COLUMNS:,} different fields.", "ValueError")
         return self.places.setdefault(name, len(self.places))
 
 
@@ -121,6 +130,10 @@ class CsvLines(Lines):
     def columns(self) -> list[str]:
         found = list(self._found.places) or [self.layout.prediction_prefix + PREDICTION]
         return [_cell(name) for name in [*self._fixed, *found]]
+
+    @property
+    def width(self) -> int:
+        return len(self._fixed) + len(self._found.places)
 
     def line(self, row: Mapping[str, Any], prediction: object) -> bytes:
         flat: dict[str, Any] = {}

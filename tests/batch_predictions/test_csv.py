@@ -1,0 +1,93 @@
+"""CSV results: columns from predictions, prefixes, and text that a spreadsheet would run."""
+
+import io
+import string
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelyard.batch_predictions.results import CsvResult, JsonResult, ResultTooLarge
+from modelyard.sandbox.guest.result_lines import CsvLines, Layout
+from modelyard.storage import BlobStore
+from tests.batch_predictions.bench import ECHO, Bench
+
+OBJECTS = "def train(*tables):\n    return 1\n\n\ndef predict(model, query):\n"
+OBJECTS += "    return {'score': query['x'] / 2, 'why': {'first': query['name']}, 'all': [1, 2]}\n"
+
+
+@pytest.mark.sandbox
+def test_a_prediction_that_is_an_object_becomes_columns_with_their_prefixes(bench: Bench) -> None:
+    deployment_id = bench.deploy(OBJECTS, bench.table(x=[1, 2], name=["a", 'b,\n"c"']))
+    version = bench.predict(deployment_id, outputFormat="csv", csvInputPrefix="in_", csvPredictionPrefix="out_")
+    assert version["fileOutputFormat"] == "CSV"
+    found = bench.csv(version)
+    assert list(found.columns) == [
+        "in_x", "in_name", "out_prediction.score", "out_prediction.why.first", "out_prediction.all",
+    ]  # fmt: skip
+    assert found["in_name"].tolist() == ["a", 'b,\n"c"']
+    assert found["out_prediction.score"].tolist() == [0.5, 1.0]
+    assert found["out_prediction.all"].tolist() == ["[1,2]", "[1,2]"]
+
+
+@pytest.mark.sandbox
+def test_failed_rows_have_their_own_column(bench: Bench) -> None:
+    source = ECHO.replace(
+        "    return query", "    if query['x'] == 2:\n        raise ValueError('two')\n    return query"
+    )
+    found = bench.csv(bench.predict(bench.deploy(source, bench.table(x=[1, 2, 3])), outputFormat="CSV"))
+    assert list(found.columns) == ["x", "prediction", "error"]
+    assert found["prediction"].fillna(0).tolist() == [10, 0, 30]
+    assert found["error"].fillna("").tolist() == ["", "ValueError: two", ""]
+
+
+@pytest.mark.sandbox
+def test_text_that_begins_a_formula_is_disarmed_and_numbers_are_left_alone(bench: Bench) -> None:
+    source = "def train(*tables):\n    return 1\n\n\ndef predict(model, query):\n    return query['=x()']\n"
+    texts = ["=cmd|' /C calc'!A0", "+1", "-2.5e3", "@sum", "\tx", "plain"]
+    rows: dict[str, list[Any]] = {"=x()": texts, "n": [-1, -2, -3, 4, 5, 6]}
+    table = bench.table(**rows)
+    text = bench.raw(bench.predict(bench.deploy(source, table), outputFormat="CSV")).decode()
+    assert text.splitlines()[0] == "'=x(),n,prediction"
+    found = [line.split(",") for line in text.splitlines()[1:]]
+    assert [cells[0] for cells in found] == ["'=cmd|' /C calc'!A0", "+1", "-2.5e3", "'@sum", "'\tx", "plain"]
+    assert [cells[1] for cells in found] == ["-1", "-2", "-3", "4", "5", "6"]
+    assert [cells[2] for cells in found] == [cells[0] for cells in found]
+
+
+@given(st.text(string.printable, max_size=20))
+def test_no_cell_of_text_begins_like_a_formula(text: str) -> None:
+    lines = CsvLines(Layout({"a": "a"}, frozenset(), {}, csv=True))
+    cell = lines.line({"a": text}, None).decode().lstrip('"')
+    number = cell.rstrip(",\n").lstrip("+-").replace(".", "").replace("e", "").replace("E", "")
+    assert cell[:1] not in ("=", "@", "\t", "\r")
+    assert cell[:1] not in ("+", "-") or number.replace("+", "").replace("-", "").isdigit()
+
+
+def test_columns_that_come_late_leave_empty_cells_above(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path)
+    with CsvResult(store, 1000, tmp_path / "waiting") as writer:
+        for names, lines in (("xp", b'1,"a\nb"\n2,c\n'), ("xp", b"3,d\n"), ("xpq", b"4,,e\n")):
+            writer.add(io.BytesIO(lines + b"beyond its size"), len(lines), list(names), [(0, len(names))])
+        blob = writer.finish()
+    assert store.read(blob.digest) == b'x,p,q\n1,"a\nb",\n2,c,\n3,d,\n4,,e\n'
+    assert list(tmp_path.glob("waiting/*")) == []
+
+
+@pytest.mark.sandbox
+def test_columns_that_come_late_within_a_block_leave_no_row_short(bench: Bench) -> None:
+    source = OBJECTS.split("    return {", maxsplit=1)[0] + "    return {query['key']: 1}\n"
+    table = bench.table(key=["a", "b", "a", "c\n"])
+    text = bench.raw(bench.predict(bench.deploy(source, table), outputFormat="CSV"))
+    names = b'key,prediction.a,prediction.b,"prediction.c\n"\n'
+    assert text == names + b'a,1,,\nb,,1,\na,1,,\n"c\n",,,1\n'
+
+
+def test_a_result_over_its_limit_is_refused_with_the_limit(tmp_path: Path) -> None:
+    with JsonResult(BlobStore(tmp_path), 10) as writer:
+        writer.add(io.BytesIO(b"12345\n"), 6, None, ())
+        with pytest.raises(ResultTooLarge, match="more than 10 bytes"):
+            writer.add(io.BytesIO(b"12345\n"), 6, None, ())
+    assert list(tmp_path.glob("incoming/*")) == []
