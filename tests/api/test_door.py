@@ -133,7 +133,7 @@ def test_the_official_client_is_answered_when_what_it_asks_about_has_ended(share
     client = shared_yard.client()
     upload = client.create_dataset_from_upload("held", file_format="CSV")
     client.upload_part(upload.upload_id, 1, io.BytesIO(b"a,b\n1,2\n"))
-    upload.mark_upload_complete()
+    client.mark_upload_complete(upload.upload_id)
     headers = {"apiKey": shared_yard.key}
     url = f"{shared_yard.url}/api/v0/describeDatasetVersion?datasetVersion={upload.dataset_version}"
     at_once = requests.get(url, headers=headers, timeout=10)
