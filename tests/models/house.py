@@ -12,7 +12,7 @@ from modelyard.clock import utc_now
 from modelyard.feature_groups import versions
 from modelyard.feature_groups.definition import Definition
 from modelyard.feature_groups.records import FeatureGroup, SourceType
-from modelyard.ids import FeatureGroupId, new_id
+from modelyard.ids import FeatureGroupId, OrganizationId, new_id
 from modelyard.storage import BlobStore, Table, TableColumn, TablePart
 from tests.yard import Yard
 
@@ -45,11 +45,13 @@ def make_model(yard: Yard, **parameters: Any) -> dict[str, Any]:
     return answer
 
 
-def make_table(yard: Yard, table_name: str, columns: dict[str, list[Any]]) -> str:
+def make_table(
+    yard: Yard, table_name: str, columns: dict[str, list[Any]], organization_id: OrganizationId | None = None
+) -> str:
     """A feature group with one complete version of these rows; gives its id."""
     table = _stored(yard, columns)
     with yard.database.write() as session:
-        organization_id = session.query(User).first().organization_id  # type: ignore[union-attr]
+        organization_id = organization_id or session.query(User).first().organization_id  # type: ignore[union-attr]
         group = FeatureGroup(
             feature_group_id=FeatureGroupId(new_id()),
             organization_id=organization_id,

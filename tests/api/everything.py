@@ -1,0 +1,227 @@
+"""One object of every kind in an organisation, and which of them each id parameter of an action means.
+
+The table `MEANING` is what the tests that try every action stand on: a new id parameter that is not in it fails them,
+so that no action is forgotten.
+"""
+
+import copy
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NewType, get_args
+
+import requests
+
+from modelyard.accounts.first_run import add_organization, add_user
+from modelyard.accounts.keys import create_key
+from modelyard.actions import Action, Parameter
+from modelyard.clock import utc_now
+from modelyard.ids import ModelId, OrganizationId, ProjectId
+from tests.deployments.conftest import Workshop
+from tests.models.house import make_table
+from tests.yard import Yard
+
+SOURCE = "def train(*tables):\n    return 1\n\ndef predict(model, query):\n    return 1\n"
+
+
+@dataclass(frozen=True)
+class Everything:
+    """One organisation's objects, by the wire name of a parameter that means one."""
+
+    yard: Yard
+    organization_id: OrganizationId
+    ids: dict[str, str]
+    #: Name of a table that is there, and whose feature group has a complete version.
+    table_name: str
+
+    def value(self, name: str) -> object:
+        """A value for that id parameter, in the form in which it takes it."""
+        return MEANING[name](self)
+
+
+def one(kind: str) -> Callable[[Everything], object]:
+    return lambda house: house.ids[kind]
+
+
+def many(kind: str) -> Callable[[Everything], object]:
+    return lambda house: [house.ids[kind]]
+
+
+def table(house: Everything) -> object:
+    return house.table_name
+
+
+#: What each parameter that names an object means.
+MEANING: dict[str, Callable[[Everything], object]] = {
+    **{
+        kind: one(kind)
+        for kind in (
+            "apiKeyId", "batchPredictionId", "batchPredictionVersion", "datasetId", "datasetVersion", "deploymentId",
+            "deploymentToken", "featureGroupId", "featureGroupOperationRunId", "featureGroupVersion", "modelId",
+            "modelVersion", "projectId", "refreshPipelineRunId", "refreshPolicyId", "uploadId",
+        )
+    },
+    "batchPredictionIds": many("batchPredictionId"),
+    "datasetIds": many("datasetId"),
+    "deploymentIds": many("deploymentId"),
+    "featureGroupIds": many("featureGroupId"),
+    "modelIds": many("modelId"),
+    "datasetIdRemap": lambda house: {house.ids["datasetId"]: house.ids["datasetId"]},
+    "inputFeatureGroups": lambda house: {"ROWS": house.ids["featureGroupId"]},
+    "trainingInputTables": lambda house: [house.table_name],
+    "tableName": table,
+    "sql": lambda house: f"SELECT * FROM {house.table_name}",
+    "query": lambda house: f"SELECT * FROM {house.table_name}",
+}  # fmt: skip
+#: Parameters that mean another thing in one action than elsewhere.
+MEANING_IN: dict[tuple[str, str], Callable[[Everything], object]] = {
+    ("listProjects", "startAfterId"): one("projectId"),
+    ("listDatasets", "startAfterId"): one("datasetId"),
+    ("listFeatureGroups", "startAfterId"): one("featureGroupId"),
+    ("listModelVersions", "startAfterVersion"): one("modelVersion"),
+    ("listDatasetVersions", "startAfterVersion"): one("datasetVersion"),
+    ("listFeatureGroupVersions", "startAfterVersion"): one("featureGroupVersion"),
+    ("listBatchPredictionVersions", "startAfterVersion"): one("batchPredictionVersion"),
+    ("createFeatureGroupFromFunction", "inputFeatureGroups"): lambda house: [house.table_name],
+}
+#: Things that this platform has none of: their ids are refused, or passed over, whatever they say.
+ABSENT = {
+    "databaseConnectorId", "featureGroupTemplateId", "modelMonitorIds", "notebookId", "notebookIds",
+    "predictionOperatorId", "streamingToken",
+}  # fmt: skip
+#: Where a parameter names what is to be made, and so means nothing that is there.
+MAKES = {
+    ("createDatasetFromFileConnector", "tableName"), ("createDatasetFromUpload", "tableName"),
+    ("createFeatureGroup", "tableName"), ("createFeatureGroupFromFunction", "tableName"),
+    ("createBatchPrediction", "tableName"),
+}  # fmt: skip
+
+
+def names_an_object(parameter: Parameter) -> bool:
+    """Whether the parameter's type or name says that it takes an id or the name of a table."""
+    if any(isinstance(kind, NewType) for kind in _opened(parameter.type)):
+        return True
+    name = parameter.wire_name
+    ends = ("Id", "Ids", "Token", "IdRemap", "FeatureGroups", "InputTables", "TableName", "AfterVersion")
+    return name in ("tableName", "sql", "query") or name.endswith(ends)
+
+
+def meaning_of(action: Action, parameter: Parameter) -> Callable[[Everything], object] | None:
+    """What the parameter means in that action; None where it means nothing that is there."""
+    if parameter.wire_name in ABSENT or (action.name, parameter.wire_name) in MAKES:
+        return None
+    found = MEANING_IN.get((action.name, parameter.wire_name)) or MEANING.get(parameter.wire_name)
+    assert found, (
+        f"{action.name} takes {parameter.wire_name}, which names an object: say in tests/api/everything.py which "
+        "(MEANING), so that another organisation's is tried there too"
+    )
+    return found
+
+
+#: Values for required parameters that name nothing.
+PLAIN: dict[str, Callable[[Everything], object]] = {
+    "name": lambda _: "Another name",
+    "useCase": lambda _: "PYTHON_MODEL",
+    "functionSourceCode": lambda _: SOURCE,
+    "trainFunctionName": lambda _: "train",
+    "trainingConfig": lambda _: {"LR": 1},
+    "predictionArguments": lambda _: {"depth": 1},
+    "featureGroupType": lambda _: "ROWS",
+    "cron": lambda _: "0 4 * * *",
+    "refreshType": lambda _: "MODEL",
+    "location": lambda _: "file:///nowhere.csv",
+    "part": lambda _: 0,
+    "partNumber": lambda _: 1,
+}
+
+
+def valid_values(action: Action, mine: Everything) -> dict[str, Any]:
+    """Values for every required parameter that would do, all of that organisation."""
+    values: dict[str, Any] = {}
+    for parameter in action.parameters:
+        if not parameter.required or parameter.wire_name == "partData":
+            continue
+        name = parameter.wire_name
+        if (action.name, name) in MAKES:
+            values[name] = "a_new_table"
+        else:
+            values[name] = (PLAIN[name] if name in PLAIN else meaning_of(action, parameter) or (lambda _: "0"))(mine)
+    return values
+
+
+def ask(yard: Yard, action: Action, values: dict[str, Any], key: str | None = None) -> requests.Response:
+    """The answer to the action over real HTTP, whatever it is."""
+    url, headers = f"{yard.url}/api/v0/{action.name}", {"apiKey": key or yard.key}
+    if any(parameter.wire_name == "partData" for parameter in action.parameters):
+        data = {name: str(value) for name, value in values.items() if name != "partData"}
+        files = {"partData": ("part", io.BytesIO(b"a\n1\n"))}
+        return requests.post(url, data=data, files=files, headers=headers, timeout=60)
+    if action.verb in ("GET", "DELETE"):
+        texts = {name: value if isinstance(value, str) else _json(value) for name, value in values.items()}
+        return requests.request(action.verb, url, params=texts, headers=headers, timeout=60)
+    return requests.request(action.verb, url, data=_json(values), headers=headers, timeout=60)
+
+
+def _json(value: object) -> str:
+    import json
+
+    return json.dumps(value)
+
+
+def make_everything(yard: Yard, organization_id: OrganizationId, prefix: str) -> Everything:
+    """Makes one of each in the organisation whose key the yard calls with. No agent is needed."""
+    table_name = f"{prefix}_rows"
+    group_id = make_table(yard, table_name, {"x": [1, 2]}, organization_id)
+    versions = yard.call("listFeatureGroupVersions", "GET", featureGroupId=group_id)
+    upload = yard.call("createDatasetFromUpload", tableName=f"{prefix}_uploaded")
+    project_id = yard.call("createProject", name=prefix, useCase="PYTHON_MODEL")["projectId"]
+    bench = Workshop(yard.database, yard.settings, organization_id, "lock", yard, ProjectId(project_id))
+    model = yard.call(
+        "createModelFromPython", projectId=project_id, functionSourceCode=SOURCE, trainFunctionName="train",
+        predictFunctionName="predict", trainingInputTables=[table_name],
+    )  # fmt: skip
+    model_version = bench.make_version(model_id=ModelId(model["modelId"]))
+    deployment_id = yard.call("createDeployment", modelVersion=model_version, start=False)["deploymentId"]
+    token = bench.token()
+    batch = yard.call("createBatchPrediction", deploymentId=deployment_id, inputFeatureGroups={"ROWS": group_id})
+    begun = yard.call("startBatchPrediction", batchPredictionId=batch["batchPredictionId"])
+    policy = yard.call("createRefreshPolicy", cron="0 4 * * *", refreshType="MODEL", modelIds=[model["modelId"]])
+    fired = yard.call("runRefreshPolicy", refreshPolicyId=policy["refreshPolicyId"])
+    made = yard.call("createFeatureGroup", tableName=f"{prefix}_sql", sql=f"SELECT x FROM {table_name}")
+    operation = yard.call("executeAsyncFeatureGroupOperation", query=f"SELECT x FROM {table_name}")
+    ids = {
+        "apiKeyId": yard.call("listApiKeys", "GET")[0]["apiKeyId"],
+        "batchPredictionId": batch["batchPredictionId"],
+        "batchPredictionVersion": begun["batchPredictionVersion"],
+        "datasetId": upload["datasetId"],
+        "datasetVersion": upload["datasetVersion"],
+        "deploymentId": deployment_id,
+        "deploymentToken": token,
+        "featureGroupId": group_id,
+        "featureGroupOperationRunId": operation["featureGroupOperationRunId"],
+        "featureGroupVersion": versions[0]["featureGroupVersion"],
+        "modelId": model["modelId"],
+        "modelVersion": model_version,
+        "projectId": project_id,
+        "refreshPipelineRunId": fired["refreshPipelineRunId"],
+        "refreshPolicyId": policy["refreshPolicyId"],
+        "sqlFeatureGroupId": made["featureGroupId"],
+        "uploadId": upload["uploadId"],
+    }
+    return Everything(yard, organization_id, ids, table_name)
+
+
+def make_strangers(yard: Yard, name: str) -> tuple[Yard, OrganizationId]:
+    """The same house as a user of a new organisation sees it."""
+    with yard.database.write() as session:
+        organization = add_organization(session, name, utc_now)
+        user = add_user(session, organization, name, f"{name}@localhost", utc_now)
+        key = create_key(session, user.user_id, "test", utc_now())[1]
+    theirs = copy.copy(yard)
+    theirs.key = key
+    return theirs, organization.organization_id
+
+
+def _opened(hint: Any) -> list[Any]:
+    """The type and all types that it is made of."""
+    return [hint, *(kind for member in get_args(hint) for kind in _opened(member))]
