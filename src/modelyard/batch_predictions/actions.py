@@ -19,12 +19,15 @@ from modelyard.batch_predictions.wire import (
 from modelyard.database import JsonObject
 from modelyard.deployments.lifecycle import get_deployment
 from modelyard.errors import (
+    AlreadyExistsError,
     ConflictError,
     DataNotFoundError,
     InvalidEnumParameterError,
     InvalidParameterError,
     NotReadyError,
 )
+from modelyard.feature_groups.outputs import make_output_group
+from modelyard.feature_groups.tables import find_by_table_name
 from modelyard.ids import (
     BatchPredictionId,
     BatchPredictionVersionId,
@@ -52,12 +55,12 @@ _NO_EXPLANATIONS = "predictions can't be explained yet; leave it out"
 _NOT_KEPT = (DataNotFoundError, InvalidParameterError)
 
 
-@action("POST", errors=(DataNotFoundError, InvalidParameterError, InvalidEnumParameterError))
+@action("POST", errors=(DataNotFoundError, InvalidParameterError, InvalidEnumParameterError, AlreadyExistsError))
 def create_batch_prediction(
     call: Call,
     *,
     deployment_id: DeploymentId,
-    table_name: str | None = None,
+    table_name: Annotated[str | None, "A feature group is made, of which each result becomes a version."] = None,
     name: str | None = None,
     global_prediction_args: Arguments | None = None,
     batch_prediction_args: Arguments | None = None,
@@ -86,7 +89,6 @@ def create_batch_prediction(
         database_output_config=database_output_config,
     )
     refuse(_NO_EXPLANATIONS, explanations=explanations)
-    refuse("results can't be written to a feature group yet; leave it out and download them", table_name=table_name)
     deployment = get_deployment(call.session, call.organization_id, deployment_id)
     kind, feature_group_id = changing.read_inputs(input_feature_groups or {})
     batch = BatchPrediction(
@@ -95,6 +97,7 @@ def create_batch_prediction(
         project_id=deployment.project_id,
         deployment_id=deployment_id,
         name=check_name(name) if name is not None else f"{deployment.name} Batch Prediction"[:255],
+        output_feature_group_id=_make_output(call, table_name) if table_name else None,
         versions=0,
         created_at=call.clock(),
     )
@@ -183,6 +186,21 @@ def set_batch_prediction_feature_group(
     """Sets the feature group whose rows are predicted."""
     batch = get_batch_prediction(call.session, call.organization_id, batch_prediction_id, for_update=True)
     return _changed(call, batch, feature_group_type=feature_group_type, feature_group_id=feature_group_id)
+
+
+@action("POST", errors=(*_NOT_KEPT, AlreadyExistsError))
+def set_batch_prediction_feature_group_output(
+    call: Call,
+    *,
+    batch_prediction_id: BatchPredictionId,
+    table_name: Annotated[str, "Name of the feature group's table, which is made."],
+) -> BatchPredictionShape:
+    """Makes a feature group, of which each result becomes a version from now on. Results are CSV then."""
+    batch = get_batch_prediction(call.session, call.organization_id, batch_prediction_id, for_update=True)
+    group = find_by_table_name(call.session, call.organization_id, table_name)
+    if group is None or group.feature_group_id != batch.output_feature_group_id:
+        batch.output_feature_group_id = _make_output(call, table_name)
+    return _changed(call, batch)
 
 
 @action("POST", errors=_NOT_KEPT)
@@ -285,6 +303,10 @@ def download_batch_prediction_result_chunk(
         raise InvalidParameterError(f"offset is {offset} and chunkSize {chunk_size}; they must be at least 0 and 1")
     length = min(chunk_size or call.settings.download_chunk, call.settings.download_chunk)
     return FileBytes(call.parts.get(BlobStore).path(version.result_digest), offset, length)
+
+
+def _make_output(call: Call, table_name: str) -> FeatureGroupId:
+    return make_output_group(call.session, call.organization_id, table_name).feature_group_id
 
 
 def _changed(call: Call, batch: BatchPrediction, **changes: object) -> BatchPredictionShape:

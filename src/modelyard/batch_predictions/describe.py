@@ -52,6 +52,7 @@ def batch_shape(session: Session, batch: BatchPrediction) -> BatchPredictionShap
         latest_batch_prediction_version=version_shape(session, newest) if newest else None,
         refresh_schedules=schedules_of(session, RefreshType.BATCHPRED, batch.batch_prediction_id),
         connector_type="FEATURE_GROUP" if batch.output_feature_group_id else None,
+        file_output_format=format_of(batch.defined, batch.output_feature_group_id),
         **_defined(session, batch.defined, feature_group_id, None),
     )
 
@@ -79,6 +80,7 @@ def version_shape(session: Session, version: BatchPredictionVersion) -> BatchPre
         output_feature_group_table_name=_table_name(session, version.output_feature_group_id),
         batch_prediction_warnings=version.warning,
         connector_type="FEATURE_GROUP" if version.output_feature_group_id else None,
+        file_output_format=format_of(version.defined, version.output_feature_group_id),
         **_defined(session, version.defined, version.feature_group_id, version.feature_group_version),
     )
 
@@ -97,8 +99,10 @@ def version_logs(session: Session, version: BatchPredictionVersion) -> BatchPred
     return BatchPredictionVersionLogsShape(logs=lines, warnings=[version.warning] if version.warning else [])
 
 
-def format_of(definition: Definition) -> OutputFormat:
-    """How the result is written."""
+def format_of(definition: Definition, output_feature_group_id: FeatureGroupId | None) -> OutputFormat:
+    """How the result is written for download. Source: the SDK's createBatchPrediction, table_name."""
+    if output_feature_group_id is not None:
+        return OutputFormat.CSV
     return definition.output_format or OutputFormat.JSON
 
 
@@ -108,7 +112,6 @@ def _defined(
     """What a batch prediction and its versions show of a definition alike."""
     groups = _feature_groups(definition, feature_group_id, version)
     return {
-        "file_output_format": format_of(definition),
         "csv_input_prefix": definition.csv_input_prefix,
         "csv_prediction_prefix": definition.csv_prediction_prefix,
         "csv_explanations_prefix": definition.csv_explanations_prefix,

@@ -28,8 +28,6 @@ from modelyard.sandbox.failures import FailureKind
 from modelyard.sandbox.scratch import ScratchRefused
 from modelyard.storage import Blob, BlobStore, Table
 
-#: Most forms of one result.
-MOST_FILES = 2
 Reply = TypeVar("Reply", bound=msgspec.Struct)
 
 
@@ -50,6 +48,8 @@ class Layout:
     metadata: dict[str, str]
     input_prefix: str = ""
     prediction_prefix: str = ""
+    separator: str = "."
+    flat: bool = False
 
 
 @dataclass(frozen=True, slots=True)

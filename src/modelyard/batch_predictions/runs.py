@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from modelyard.batch_predictions import definition as names
-from modelyard.batch_predictions.definition import Definition, OutputFormat
+from modelyard.batch_predictions.definition import Definition
 from modelyard.batch_predictions.inputs import Rows, find_rows
+from modelyard.batch_predictions.outputs import layouts_of, make_table
 from modelyard.batch_predictions.predicting import (
     Counts,
-    Layout,
     Predicted,
     PredictionsFailed,
     Work,
@@ -28,7 +28,8 @@ from modelyard.database import JsonObject
 from modelyard.deployments.records import Deployment
 from modelyard.errors import ApiError
 from modelyard.execution import Permanent, RunContext, RunKind
-from modelyard.feature_groups.materialize import MaterializationFailed
+from modelyard.feature_groups.materialize import MaterializationFailed, write_version_from_table
+from modelyard.feature_groups.records import FeatureGroup
 from modelyard.ids import BatchPredictionVersionId, FeatureGroupId
 from modelyard.models import versions as models
 from modelyard.models.records import ModelVersion
@@ -50,6 +51,8 @@ class Plan:
     served: Deployable
     arguments: JsonObject
     metadata: dict[str, str]
+    #: The result goes into a feature group, too.
+    is_table: bool
 
 
 def predict(run: RunContext) -> None:
@@ -60,12 +63,14 @@ def predict(run: RunContext) -> None:
             return
         rows = _find_rows(run, plan)
         environment = find_environment(run, plan.served)
-        work = Work(plan.served, rows.table, plan.arguments, _layouts(plan, rows.table), f"predict {plan.version}")
+        layouts = layouts_of(plan.definition, rows.table, plan.metadata, is_table=plan.is_table)
+        work = Work(plan.served, rows.table, plan.arguments, layouts, f"predict {plan.version}")
         predicted = predict_table(run, environment, work, _Progress(run).note)
+        table = make_table(run, predicted) if plan.is_table else None
     except PredictionsFailed as failure:
         _end_failed(run, failure)
     else:
-        _end_complete(run, predicted)
+        _end_complete(run, predicted, table)
 
 
 def give_up_predictions(session: Session, payload: JsonObject, reason: str) -> None:
@@ -99,6 +104,7 @@ def _begin(run: RunContext) -> Plan | None:
             served,
             _arguments(session.get(Deployment, version.deployment_id), defined),
             _metadata(version) if defined.output_includes_metadata else {},
+            version.output_feature_group_id is not None,
         )
 
 
@@ -128,20 +134,6 @@ def _find_rows(run: RunContext, plan: Plan) -> Rows:
     return rows
 
 
-def _layouts(plan: Plan, table: Table) -> list[Layout]:
-    definition = plan.definition
-    wanted, there = definition.result_input_columns, [column.name for column in table.columns]
-    unknown = [name for name in wanted or () if name not in there]
-    if unknown:
-        raise PredictionsFailed(
-            f"resultInputColumns names {', '.join(unknown)}, but the input has the columns {', '.join(there)}."
-        )
-    if definition.output_format != OutputFormat.CSV:
-        return [Layout(False, wanted, plan.metadata)]
-    prefixes = definition.csv_input_prefix or "", definition.csv_prediction_prefix or ""
-    return [Layout(True, wanted, plan.metadata, *prefixes)]
-
-
 class _Progress:
     """Writes down how far a batch has come, now and then."""
 
@@ -157,7 +149,7 @@ class _Progress:
         self._written = time.monotonic()
 
 
-def _end_complete(run: RunContext, predicted: Predicted) -> None:
+def _end_complete(run: RunContext, predicted: Predicted, table: Table | None) -> None:
     run.logs.flush()
     with run.transaction() as session:
         version = _mine(session, run)
@@ -165,6 +157,10 @@ def _end_complete(run: RunContext, predicted: Predicted) -> None:
         version.error, version.exception, version.warning = None, None, predicted.warning
         version.result_digest, version.result_size = predicted.blobs[0]
         version.usage, version.completed_at = predicted.usage, run.clock()
+        group = session.get(FeatureGroup, version.output_feature_group_id) if table is not None else None
+        if group is not None and table is not None:
+            written = write_version_from_table(session, group, table)
+            version.output_feature_group_version = written.feature_group_version
         _end(session, version, VersionStatus.COMPLETE)
         run.complete(session)
 

@@ -39,21 +39,26 @@ class Layout:
     metadata: dict[str, str]
     csv: bool = False
     prediction_prefix: str = ""
+    #: Between the name of a prediction and those of its fields, where these become columns.
+    separator: str = "."
+    #: JSON whose objects hold no objects: what tables are made of.
+    flat: bool = False
 
     @classmethod
     def of(cls, message: Mapping[str, Any], schema: Any) -> "Layout":
-        """From a message with csv, columns (or null for all), metadata, input_prefix, prediction_prefix."""
+        """From a message with csv, flat, columns (or null for all), metadata and the prefixes."""
         import pyarrow.types as is_type
 
         wanted = message.get("columns")
         columns = [name for name in schema.names if wanted is None or name in wanted]
         prefix, metadata = message.get("input_prefix") or "", message.get("metadata") or {}
-        prediction_prefix = message.get("prediction_prefix") or ""
-        taken = {prediction_prefix + PREDICTION, ERROR, *metadata}
+        prediction_prefix, separator = message.get("prediction_prefix") or "", message.get("separator") or "."
+        own = prediction_prefix + PREDICTION
+        taken = {own, ERROR, *metadata}
         names: dict[str, str] = {}
         for column in columns:
             name = prefix + column
-            while name in taken or name.startswith(f"{prediction_prefix}{PREDICTION}."):
+            while name in taken or name.startswith(own + separator):
                 name = _INPUT + name
             names[column] = name
             taken.add(name)
@@ -63,12 +68,22 @@ class Layout:
             for name, kind in kinds.items()
             if is_type.is_binary(kind) or is_type.is_large_binary(kind) or is_type.is_fixed_size_binary(kind)
         )
-        return cls(names, binary, dict(metadata), bool(message.get("csv")), prediction_prefix)
+        is_csv, is_flat = bool(message.get("csv")), bool(message.get("flat"))
+        return cls(names, binary, dict(metadata), is_csv, prediction_prefix, separator, is_flat)
 
     @property
     def columns(self) -> list[str]:
         """The table's columns that are shown."""
         return list(self.names)
+
+    def flattened(self, prediction: object) -> dict[str, Any]:
+        """The prediction, or each of its fields, by the name of its column."""
+        found: dict[str, Any] = {}
+        try:
+            _flatten(answers.plain(prediction), self.prediction_prefix + PREDICTION, self.separator, found)
+        except RecursionError:
+            raise Refused("The result is nested too deeply, or holds itself.", "ValueError") from None
+        return found
 
     def named(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row under the names of the result."""
@@ -97,7 +112,8 @@ class Lines:
 
     def line(self, row: Mapping[str, Any], prediction: object) -> bytes:
         """A row with its prediction. Raises `failures.Refused` if that has no JSON form."""
-        return answers.to_json({**self.layout.named(row), PREDICTION: prediction, **self.layout.metadata}) + b"\n"
+        found = self.layout.flattened(prediction) if self.layout.flat else {PREDICTION: prediction}
+        return answers.to_json({**self.layout.named(row), **found, **self.layout.metadata}) + b"\n"
 
     def error_line(self, row: Mapping[str, Any], error: str) -> bytes:
         """A row without a prediction."""
@@ -136,12 +152,7 @@ class CsvLines(Lines):
         return len(self._fixed) + len(self._found.places)
 
     def line(self, row: Mapping[str, Any], prediction: object) -> bytes:
-        flat: dict[str, Any] = {}
-        try:
-            _flatten(answers.plain(prediction), self.layout.prediction_prefix + PREDICTION, flat)
-        except RecursionError:
-            raise Refused("The result is nested too deeply, or holds itself.", "ValueError") from None
-        return self._line(row, flat)
+        return self._line(row, self.layout.flattened(prediction))
 
     def error_line(self, row: Mapping[str, Any], error: str) -> bytes:
         return self._line(row, {ERROR: error})
@@ -163,10 +174,10 @@ def lines_of(layout: Layout) -> Lines:
     return CsvLines(layout) if layout.csv else Lines(layout)
 
 
-def _flatten(value: Any, name: str, found: dict[str, Any]) -> None:
+def _flatten(value: Any, name: str, separator: str, found: dict[str, Any]) -> None:
     if isinstance(value, dict) and value:
         for key, entry in value.items():
-            _flatten(entry, f"{name}.{key}", found)
+            _flatten(entry, f"{name}{separator}{key}", separator, found)
     else:
         found[name] = value
 
