@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import COMMAND, Served, environment, is_alive, run_command, wait_until
+from tests.cli.conftest import COMMAND, Served, descendants, environment, is_alive, run_command, wait_until
 
 pytestmark = pytest.mark.sandbox
 
@@ -154,3 +154,44 @@ def test_a_setting_that_is_none_is_told_in_one_line(home: Path) -> None:
     assert failed.stderr.splitlines() == [
         "modelyard: MODELYARD_PROT is not a setting; see `modelyard doctor --settings`"
     ]
+
+
+def test_one_more_agent_joins_and_ends_by_ctrl_c(served: Served) -> None:
+    log = served.home / "agent.log"
+    with log.open("w") as out:
+        more = subprocess.Popen([*COMMAND, "agent"], env=environment(served.home), stdout=out, stderr=out)
+    try:
+        wait_until(lambda: "takes runs" in log.read_text(), 30)
+        everything = {more.pid, *descendants(more.pid)}
+        more.send_signal(signal.SIGINT)
+        assert more.wait(30) == 0
+        assert "Traceback" not in log.read_text()
+        wait_until(lambda: not any(map(is_alive, everything)))
+        assert served.get("/healthz")[0] == 200
+    finally:
+        more.kill()
+        more.wait()
+
+
+def test_a_database_that_does_not_answer_is_told_in_one_line_without_its_password(home: Path) -> None:
+    variables = environment(home) | {"MODELYARD_DATABASE_URL": "postgresql://ana:secret@127.0.0.1:1/none"}
+    command = [*COMMAND, "serve", "--port", "0"]
+    failed = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("modelyard: the database does not answer")
+    assert failed.stderr.count("\n") == 1
+    assert "secret" not in failed.stderr
+
+
+def test_a_server_that_is_to_end_with_its_standard_input_does(home: Path) -> None:
+    command = [*COMMAND, "serve", "--port", "0", "--until-stdin-ends"]
+    with subprocess.Popen(command, env=environment(home), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        while b"ready at" not in server.stdout.readline():
+            assert server.poll() is None
+        everything = {server.pid, *descendants(server.pid)}
+        server.stdin.close()
+        server.stdout.read()
+        assert server.wait(60) == 0
+    wait_until(lambda: not any(map(is_alive, everything)))

@@ -9,7 +9,7 @@ import threading
 import time
 
 from modelyard import app
-from modelyard.cli.children import take_orders, wait_for_signal
+from modelyard.cli.children import take_orders, take_signals
 from modelyard.cli.logs import configure_logs
 from modelyard.environments import EnvironmentFailure, Environments
 from modelyard.sandbox import GuestNotStarted, Sandbox, SandboxUnavailable
@@ -30,6 +30,7 @@ def main() -> None:
 
 def work(settings: Settings) -> None:
     """Works runs until SIGTERM or SIGINT, then gives back what it has and ends its guests."""
+    wait_for_end = take_signals()
     house = app.open_house(settings)
     parts = app.agent_parts(house)
     sandbox, environments = parts.get(Sandbox), parts.get(Environments)
@@ -41,7 +42,7 @@ def work(settings: Settings) -> None:
     log.info("agent %s takes runs: %g cores, %.1f GiB", agent.agent_id, *agent.capacity[:2])
     stopping = threading.Event()
     threading.Thread(target=_warm_up, args=(environments, sandbox, stopping), name="warm-up", daemon=True).start()
-    wait_for_signal()
+    wait_for_end()
     stopping.set()
     running = len(agent.running)
     log.info("stopping%s", f": {running} runs are given back" if running else "")

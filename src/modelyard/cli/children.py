@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -51,14 +51,24 @@ def take_orders() -> Orders:
     return msgspec.json.decode(line, type=Orders, dec_hook=_decode)
 
 
-def wait_for_signal() -> int:
-    """In the child's main thread: sleeps until SIGTERM or SIGINT comes."""
+def take_signals() -> Callable[[], None]:
+    """From now on SIGTERM and SIGINT wait for the call of what this gives, which returns when one has come.
+
+    Called in the main thread. After the first signal the next one ends the process at once.
+    """
     out, into = os.pipe()
     os.set_blocking(into, False)
     signal.set_wakeup_fd(into)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    return os.read(out, 1)[0]
+
+    def wait() -> None:
+        os.read(out, 1)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+
+    return wait
 
 
 def _end_with_parent() -> None:

@@ -12,6 +12,7 @@ from modelyard import app
 from modelyard.api.serving import Server
 from modelyard.cli.children import take_orders
 from modelyard.cli.logs import configure_logs
+from modelyard.source_code.check import Checker
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: None)
     signal.signal(signal.SIGINT, lambda *_: None)
     house = app.open_house(orders.settings)
-    server = Server(app.gateway(house), socket.socket(fileno=orders.listener), lambda: log.debug("answering"))
-    server.run()
+    parts = app.gateway_parts(house)
+    listener = socket.socket(fileno=orders.listener)
+    Server(app.gateway(house, parts), listener, lambda: log.debug("answering")).run()
+    parts.get(Checker).close()
     house.database.close()
 
 
