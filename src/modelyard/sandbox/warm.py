@@ -94,7 +94,8 @@ class WarmGuests:
         try:
             guest = self._boot(kind.interpreter, limits, kind.preload, "warm", {})
         except Exception:
-            log.warning("a warm guest did not start", exc_info=True)
+            if not self._closed:
+                log.warning("a warm guest did not start", exc_info=True)
         with self._lock:
             self._booting[kind] -= 1
             if guest is not None and not self._closed and kind in self._waiting:
