@@ -48,7 +48,7 @@ def query(sandbox: Sandbox, interpreter: Interpreter, sql: str, tmp_path: Path, 
 def test_a_query_sees_its_tables_and_sums_stay_whole_numbers(
     sandbox: Sandbox, interpreter: Interpreter, tmp_path: Path
 ) -> None:
-    table = pa.table({"k": pa.array(["a", "b", "a"]).dictionary_encode(), "v": [1, 2, 3]})
+    table = pa.table({"k": ["a", "b", "a"], "v": [1, 2, 3]})
     done = query(sandbox, interpreter, "select k, sum(v) as total from t group by k order by k", tmp_path, t=table)
     assert done.error is None, done.error
     assert done.collected == [{"k": "a", "total": 4}, {"k": "b", "total": 2}]

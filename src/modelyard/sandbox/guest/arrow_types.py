@@ -1,8 +1,7 @@
 """What columns are made of at rest and in a twin, and what they are called.
 
 At rest a column has the plainest Arrow type that holds its values: no dictionaries, no extension types, no views. A
-twin has the wide forms of the same (`large_string`), so that one record batch holds any number of rows; a dictionary in
-a twin is always text that repeats, never a type of the user's.
+twin has the wide forms of the same (`large_string`), so that one record batch holds any number of rows.
 """
 
 from collections.abc import Iterable

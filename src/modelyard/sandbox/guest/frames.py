@@ -1,16 +1,16 @@
 """Tables into the user's hands: an Arrow IPC file, mapped private, as the kind of table that the function asks for.
 
 The mapping is copy-on-write: columns are views of the page cache, shared by every guest that reads the same version,
-and yet may be written in place. Numbers and times without gaps cost no copy at all. Text that lies there as a
-dictionary becomes ordinary text (pandas 3: `str`, pandas 2: `object`), for user code expects what `read_csv` gives; a
-caller that says `categories` gets it as categories, which costs no copy either.
+and yet may be written in place. Numbers and times without gaps cost no copy at all, and neither does text where pandas
+has a type of its own for it (`str`, pandas 3 and later); pandas 2 gets Python objects, one for each distinct value.
 """
 
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .failures import Refused
 from .source import annotation
 
 if TYPE_CHECKING:
@@ -37,16 +37,30 @@ def form_for(user_function: Callable[..., object], position: int | str) -> str:
     return "pandas"
 
 
-def load(descriptor: int, form: str = "pandas", *, categories: bool = False) -> Any:
+def load_all(
+    user_function: Callable[..., object], tables: Sequence[Mapping[str, Any]], descriptors: Sequence[int], first: int = 0
+) -> list[Any]:
+    """The tables in the forms that the function's parameters ask for, from its `first` positional parameter on."""
+    if len(tables) != len(descriptors):
+        raise Refused(f"{len(tables)} tables were named and {len(descriptors)} came.", "ValueError")
+    return [
+        load(
+            descriptor,
+            table.get("form") or form_for(user_function, position),
+            categories=bool(table.get("categories")),
+        )
+        for position, (table, descriptor) in enumerate(zip(tables, descriptors, strict=True), first)
+    ]
+
+
+def load(descriptor: int, form: str = "pandas") -> Any:
     """The table in the Arrow IPC file behind `descriptor`, which is closed."""
     table, mapping = read_arrow(descriptor)
-    return shape(table, mapping, form, categories=categories)
+    return shape(table, mapping, form)
 
 
-def shape(table: "pyarrow.Table", mapping: mmap.mmap | None, form: str, *, categories: bool = False) -> Any:
+def shape(table: "pyarrow.Table", mapping: mmap.mmap | None, form: str) -> Any:
     """A table from `read_arrow`, or a slice of it, in that form; without the mapping, pandas columns are copies."""
-    if not categories and (form != "pandas" or _has_new_text()):
-        table = _spell_out(table)
     if form == "pyarrow":
         return table
     if form in ("polars", "polars.lazy"):
@@ -54,7 +68,7 @@ def shape(table: "pyarrow.Table", mapping: mmap.mmap | None, form: str, *, categ
 
         frame = polars.from_arrow(table)
         return frame.lazy() if form == "polars.lazy" else frame
-    return to_pandas(table, mapping, categories)
+    return to_pandas(table, mapping)
 
 
 def read_arrow(descriptor: int) -> tuple["pyarrow.Table", mmap.mmap | None]:
@@ -70,33 +84,7 @@ def read_arrow(descriptor: int) -> tuple["pyarrow.Table", mmap.mmap | None]:
     return pyarrow.ipc.open_file(pyarrow.py_buffer(mapping)).read_all(), mapping
 
 
-def _has_new_text() -> bool:
-    """Whether this environment's pandas has text as a type of its own (3 and later)."""
-    import pandas
-
-    return int(pandas.__version__.partition(".")[0]) >= 3
-
-
-def _spell_out(table: "pyarrow.Table") -> "pyarrow.Table":
-    """The table with text in place of dictionaries of text."""
-    import pyarrow
-
-    for index, field in enumerate(table.schema):
-        if _is_text_dictionary(field.type):
-            text = table.column(index).cast(pyarrow.large_string())
-            table = table.set_column(index, field.with_type(pyarrow.large_string()), text)
-    return table
-
-
-def _is_text_dictionary(kind: Any) -> bool:
-    import pyarrow.types
-
-    if not pyarrow.types.is_dictionary(kind):
-        return False
-    return bool(pyarrow.types.is_string(kind.value_type) or pyarrow.types.is_large_string(kind.value_type))
-
-
-def to_pandas(table: "pyarrow.Table", mapping: mmap.mmap | None, categories: bool = False) -> Any:
+def to_pandas(table: "pyarrow.Table", mapping: mmap.mmap | None) -> Any:
     """A DataFrame whose columns can be written in place; those that Arrow shares read-only are copied."""
     import pandas
 
@@ -109,11 +97,7 @@ def to_pandas(table: "pyarrow.Table", mapping: mmap.mmap | None, categories: boo
         else:
             whole[index] = values
     others = table.select(rest).to_pandas(split_blocks=True, ignore_metadata=True)
-    columns = {}
-    for at, index in enumerate(rest):
-        series = others.iloc[:, at]
-        spelled = not categories and _is_text_dictionary(table.schema.field(index).type)
-        columns[index] = series.astype(object) if spelled else _writable(series)
+    columns = {index: _writable(others.iloc[:, at]) for at, index in enumerate(rest)}
     data = {index: whole[index] if index in whole else columns[index] for index in range(table.num_columns)}
     frame = pandas.DataFrame(data, index=pandas.RangeIndex(table.num_rows), copy=False)
     frame.columns = pandas.Index(table.column_names)
@@ -149,7 +133,6 @@ def _writable(series: Any) -> Any:
     import numpy
 
     values = series.array
-    parts = [getattr(values, "_ndarray", None), getattr(values, "_codes", None)]
-    if any(isinstance(part, numpy.ndarray) and not part.flags.writeable for part in parts):
-        return series.copy(deep=True)
-    return series
+    inside = getattr(values, "_ndarray", None)
+    is_shared = isinstance(inside, numpy.ndarray) and not inside.flags.writeable
+    return series.copy(deep=True) if is_shared else series

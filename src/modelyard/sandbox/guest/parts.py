@@ -22,9 +22,6 @@ _GROUP_BYTES = 128 * 1024**2
 _PART_BYTES = 2 * 1024**3 - _GROUP_BYTES
 #: Tables whose columns take more than this together are put into their twin column by column.
 _WHOLE_BYTES = 192 * 1024**2
-#: Text is kept as a dictionary up to so many distinct values, if these are at most half of all.
-_DICTIONARY_VALUES = 32_768
-_SAMPLE_ROWS = 100_000
 
 
 def write_table(schema: "pyarrow.Schema", batches: Iterable["pyarrow.RecordBatch"]) -> dict[str, object]:
@@ -130,18 +127,13 @@ def mapped(descriptors: list[int]) -> list[Any]:
 
 
 def _column(files: "Sequence[Columns]", index: int, kind: Any) -> "pyarrow.Array":
-    """One column of all files as one array in its wide form, text that repeats as a dictionary."""
+    """One column of all files as one array in its wide form."""
     import pyarrow
-    import pyarrow.types as is_type
 
     target = arrow_types.wide(kind)
     chunks = []
     for file in files:
         chunks += [chunk if chunk.type == target else chunk.cast(target) for chunk in file.read(index).chunks]
-    if is_type.is_large_string(target) and _repeats(chunks):
-        encoded = pyarrow.chunked_array(chunks, target).dictionary_encode().unify_dictionaries()
-        if len(encoded.chunk(0).dictionary) <= min(_DICTIONARY_VALUES, len(encoded) // 2):
-            return pyarrow.concat_arrays(encoded.chunks)
     if not chunks:
         return pyarrow.array([], target)
     return chunks[0] if len(chunks) == 1 and not chunks[0].offset else pyarrow.concat_arrays(chunks)
@@ -175,17 +167,6 @@ def _leaf_count(kind: Any) -> int:
     if not count or hasattr(kind, "index_type"):
         return 1
     return sum(_leaf_count(kind.field(at).type) for at in range(count))
-
-
-def _repeats(chunks: Sequence["pyarrow.Array"]) -> bool:
-    """Whether a look at the beginning says that a dictionary may be worth it."""
-    import pyarrow.compute
-
-    if not chunks or not sum(len(chunk) for chunk in chunks):
-        return False
-    first = next(chunk for chunk in chunks if len(chunk)).slice(0, _SAMPLE_ROWS)
-    distinct: int = pyarrow.compute.count_distinct(first).as_py()
-    return distinct <= min(_DICTIONARY_VALUES, max(len(first) // 2, 1))
 
 
 def _spill(column: "pyarrow.Array", path: str) -> "pyarrow.Array":

@@ -11,6 +11,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from . import frames, source
@@ -27,32 +28,38 @@ _DEPTH_LIMIT = 64
 
 
 def train(work: "Work") -> dict[str, object]:
-    """Message: source, module_name, train_function, tables [{name, form?}], config, modules; one file per table."""
+    """Message: source, module_name, train_function, predict_function, tables [{name, form?}], config, modules.
+
+    Files: one per table.
+    """
     message: dict[str, Any] = work.message
     module = source.load(work.text("source"), message.get("module_name") or "model", message.get("modules"))
     function = source.function(module, work.text("train_function"))
-    tables = load_tables(function, message.get("tables") or [], work.fds)
+    predict_takes_tables = wants_tables(module, message)
+    tables = frames.load_all(function, message.get("tables") or [], work.fds)
     keywords = {"training_config": message.get("config") or {}} if source.accepts(function, "training_config") else {}
     check_call(function, [table["name"] for table in message.get("tables") or []], keywords)
     work.started()
     model = function(*tables, **keywords)
     del tables
     size = store(model)
-    return {"artifact": {"path": ARTIFACT, "size": size}, "metrics": read_metrics(), "files": left_files()}
+    return {
+        "artifact": {"path": ARTIFACT, "size": size},
+        "metrics": read_metrics(),
+        "files": left_files(),
+        "predict_takes_tables": predict_takes_tables,
+    }
 
 
-def load_tables(function: Callable[..., object], tables: list[dict[str, Any]], fds: list[int]) -> list[Any]:
-    """The tables in the forms that the function's parameters ask for."""
-    if len(tables) != len(fds):
-        raise Refused(f"{len(tables)} tables were named and {len(fds)} came.", "ValueError")
-    return [
-        frames.load(
-            descriptor,
-            table.get("form") or frames.form_for(function, position),
-            categories=bool(table.get("categories")),
-        )
-        for position, (table, descriptor) in enumerate(zip(tables, fds, strict=True))
-    ]
+def wants_tables(module: ModuleType, message: dict[str, Any]) -> bool:
+    """Whether the predict function takes the tables after model and query: it does if it can't be called without.
+
+    Source: updatePythonModel, "arguments to the `train` and `predict` functions".
+    """
+    name, count = message.get("predict_function"), len(message.get("tables") or [])
+    if not name or not count:
+        return False
+    return source.count_required(source.function(module, name)) == 2 + count
 
 
 def check_call(function: Callable[..., object], names: list[str], keywords: dict[str, Any]) -> None:
