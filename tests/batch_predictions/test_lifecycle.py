@@ -20,6 +20,11 @@ SLOW = "import time\n\n\ndef train(*tables):\n    return 10\n\n\ndef predict(mod
 SLOW += "    print('predicting', flush=True)\n    time.sleep(query['seconds'])\n    return model\n"
 
 
+@pytest.fixture(scope="module")
+def deployment_id(bench: Bench) -> str:
+    return bench.deploy(ECHO, bench.table(x=[1]))
+
+
 def wait_for_words(bench: Bench, version_id: str, words: str) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -72,8 +77,9 @@ def test_a_definition_changes_and_its_versions_keep_what_they_had(bench: Bench) 
         ({"refreshSchedule": "every day"}, "cron"),
     ],
 )
-def test_what_is_not_there_is_refused_by_its_name(bench: Bench, parameters: dict[str, object], words: str) -> None:
-    deployment_id = bench.yard.call("listDeployments", "GET", projectId=bench.project_id)[0]["deploymentId"]
+def test_what_is_not_there_is_refused_by_its_name(
+    bench: Bench, deployment_id: str, parameters: dict[str, object], words: str
+) -> None:
     with pytest.raises(CallFailed, match=words):
         bench.define(deployment_id, **parameters)
 

@@ -82,25 +82,10 @@ def create_batch_prediction(
     Its rows are those of the model's first training table, unless `inputFeatureGroups` or
     setBatchPredictionDatasetRemap say otherwise. The deployment need not be started.
     """
-    refuse(
-        _NO_CONNECTOR,
-        output_location=output_location,
-        database_connector_id=database_connector_id,
-        database_output_config=database_output_config,
-    )
+    connector = {"output_location": output_location, "database_connector_id": database_connector_id}
+    refuse(_NO_CONNECTOR, **connector, database_output_config=database_output_config)
     refuse(_NO_EXPLANATIONS, explanations=explanations)
-    deployment = get_deployment(call.session, call.organization_id, deployment_id)
     kind, feature_group_id = changing.read_inputs(input_feature_groups or {})
-    batch = BatchPrediction(
-        batch_prediction_id=BatchPredictionId(new_id()),
-        organization_id=call.organization_id,
-        project_id=deployment.project_id,
-        deployment_id=deployment_id,
-        name=check_name(name) if name is not None else f"{deployment.name} Batch Prediction"[:255],
-        output_feature_group_id=_make_output(call, table_name) if table_name else None,
-        versions=0,
-        created_at=call.clock(),
-    )
     definition = Definition(
         output_format=output_format,
         csv_input_prefix=csv_input_prefix,
@@ -113,15 +98,10 @@ def create_batch_prediction(
         feature_group_type=kind,
         feature_group_id=feature_group_id,
     )
+    batch = _new(call, deployment_id, name, table_name)
     changing.keep(call.session, batch, definition)
     if refresh_schedule:
-        create_refresh_policy(
-            call,
-            name=batch.name,
-            cron=refresh_schedule,
-            refresh_type=RefreshType.BATCHPRED,
-            batch_prediction_ids=[batch.batch_prediction_id],
-        )
+        _schedule(call, batch, refresh_schedule)
     return describe.batch_shape(call.session, batch)
 
 
@@ -303,6 +283,26 @@ def download_batch_prediction_result_chunk(
         raise InvalidParameterError(f"offset is {offset} and chunkSize {chunk_size}; they must be at least 0 and 1")
     length = min(chunk_size or call.settings.download_chunk, call.settings.download_chunk)
     return FileBytes(call.parts.get(BlobStore).path(version.result_digest), offset, length)
+
+
+def _new(call: Call, deployment_id: DeploymentId, name: str | None, table_name: str | None) -> BatchPrediction:
+    deployment = get_deployment(call.session, call.organization_id, deployment_id)
+    return BatchPrediction(
+        batch_prediction_id=BatchPredictionId(new_id()),
+        organization_id=call.organization_id,
+        project_id=deployment.project_id,
+        deployment_id=deployment_id,
+        name=check_name(name) if name is not None else f"{deployment.name} Batch Prediction"[:255],
+        output_feature_group_id=_make_output(call, table_name) if table_name else None,
+        versions=0,
+        created_at=call.clock(),
+    )
+
+
+def _schedule(call: Call, batch: BatchPrediction, cron: str) -> None:
+    ids = [batch.batch_prediction_id]
+    kind = RefreshType.BATCHPRED
+    create_refresh_policy(call, name=batch.name, cron=cron, refresh_type=kind, batch_prediction_ids=ids)
 
 
 def _make_output(call: Call, table_name: str) -> FeatureGroupId:

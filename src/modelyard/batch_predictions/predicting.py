@@ -16,6 +16,7 @@ import msgspec
 from modelyard.batch_predictions.results import CsvResult, JsonResult, ResultTooLarge, ResultWriter
 from modelyard.database import JsonObject
 from modelyard.deployments.replica import message as serving_message
+from modelyard.deployments.replica import opened_files
 from modelyard.environments import Environment, EnvironmentFailure, Environments
 from modelyard.execution import Permanent, Retry, RunContext
 from modelyard.execution.agent import capacity_of
@@ -226,13 +227,12 @@ class _Conversation:
 
 @contextlib.contextmanager
 def _files(run: RunContext, work: Work) -> Iterator[list[int]]:
-    """The table, the artifact and the files of training, open for reading."""
-    blobs, served = run.parts.get(BlobStore), work.served
-    with contextlib.ExitStack() as stack:
-        descriptors = list(stack.enter_context(opened(run.parts, run.settings, [work.table])))
-        digests = [served.artifact, *([served.files] if served.files else [])]
-        descriptors += [stack.enter_context(blobs.open(digest)).fileno() for digest in digests]
-        yield descriptors
+    """The table, and what belongs to the model, open for reading."""
+    with (
+        opened(run.parts, run.settings, [work.table]) as table,
+        opened_files(run.parts, run.settings, work.served) as of_model,
+    ):
+        yield [*table, *of_model]
 
 
 def size_of(served: Deployable) -> Size:
