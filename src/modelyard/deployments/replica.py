@@ -2,10 +2,12 @@
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from modelyard.container import Container
 from modelyard.deployments.sockets import ReplicaSocket
+from modelyard.feature_groups.twins import opened
 from modelyard.ids import ReplicaId, new_id
 from modelyard.models.sizes import CORES, CpuSize
 from modelyard.models.versions import Deployable
@@ -36,12 +38,12 @@ class Replica:
 
 
 def start(
-    sandbox: Sandbox, blobs: BlobStore, settings: Settings, interpreter: Interpreter, served: Deployable, say: Output,
+    parts: Container, settings: Settings, interpreter: Interpreter, served: Deployable, say: Output,
     cancelled: threading.Event,
 ) -> Replica:  # fmt: skip
     """Starts a replica and waits until the user's `initialize` has ended; ReplicaFailed when it can't be brought up."""
     replica_id = ReplicaId(new_id())
-    guest = sandbox.start(interpreter, limits(settings, served), on_output=say, name=f"replica {replica_id}")
+    guest = parts.get(Sandbox).start(interpreter, limits(settings, served), on_output=say, name=f"replica {replica_id}")
     try:
         place = ReplicaSocket(settings, replica_id)
     except OSError:
@@ -49,10 +51,8 @@ def start(
         raise
     replica = Replica(replica_id, guest, place)
     try:
-        with contextlib.ExitStack() as opened:
-            fds = [place.listener.fileno(), opened.enter_context(blobs.open(served.artifact)).fileno()]
-            if served.files is not None:
-                fds.append(opened.enter_context(blobs.open(served.files)).fileno())
+        with opened_files(parts, settings, served) as descriptors:
+            fds = [place.listener.fileno(), *descriptors]
             limit_s = settings.initialize_timeout_s
             reply = guest.call("replica", message(served), fds, timeout_s=limit_s, cancelled=cancelled)
         place.hand_over()
@@ -75,8 +75,18 @@ def limits(settings: Settings, served: Deployable) -> Limits:
     )
 
 
+@contextlib.contextmanager
+def opened_files(parts: Container, settings: Settings, served: Deployable) -> Iterator[list[int]]:
+    """Descriptors of all that belongs to the model, in the order of `message`: artifact, files of training, tables."""
+    blobs, digests = parts.get(BlobStore), [served.artifact, *([served.files] if served.files else [])]
+    with contextlib.ExitStack() as stack:
+        descriptors = [stack.enter_context(blobs.open(digest)).fileno() for digest in digests]
+        tables = stack.enter_context(opened(parts, settings, [each.table for each in served.tables]))
+        yield [*descriptors, *tables]
+
+
 def message(served: Deployable) -> dict[str, object]:
-    """What the guest is told; see `sandbox/guest/replica.py`."""
+    """What the guest is told; see `sandbox/guest/model.py`."""
     return {
         "source": served.source,
         "module_name": served.module_name,
@@ -87,5 +97,6 @@ def message(served: Deployable) -> dict[str, object]:
         "artifact": True,
         "artifact_digest": served.artifact,
         "files": served.files is not None,
+        "tables": [{"name": each.table_name} for each in served.tables],
         "thread_safe": served.is_thread_safe,
     }

@@ -24,8 +24,7 @@ from modelyard.execution.liveness import machine_name
 from modelyard.ids import DeploymentId, ModelVersionId, ServingId
 from modelyard.models.records import ModelVersion
 from modelyard.models.versions import Deployable, deployable
-from modelyard.sandbox import GuestNotStarted, Interpreter, Sandbox, SandboxUnavailable
-from modelyard.storage.blobs import BlobStore
+from modelyard.sandbox import GuestNotStarted, Interpreter, SandboxUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -185,11 +184,8 @@ class Keeper:
 
     def _live(self) -> None:
         """One replica, from its start to its end."""
-        parts, settings = self._run.parts, self._run.settings
-        up = replica.start(
-            parts.get(Sandbox), parts.get(BlobStore), settings, self._interpreter, self._served, self._run.log,
-            self._run.cancelled,
-        )  # fmt: skip
+        run = self._run
+        up = replica.start(run.parts, run.settings, self._interpreter, self._served, run.log, run.cancelled)
         try:
             self._note_ready(up)
             self._watch(up)

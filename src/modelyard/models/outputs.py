@@ -28,6 +28,8 @@ class Outputs(msgspec.Struct, frozen=True):
     files_size: int | None
     metrics: dict[str, float]
     steps: list[dict[str, Any]]
+    #: Whether `predict` is to be given the tables of the training as well.
+    predict_takes_tables: bool
 
 
 class _Artifact(msgspec.Struct):
@@ -43,6 +45,7 @@ class _Metrics(msgspec.Struct):
 class _Reply(msgspec.Struct):
     artifact: _Artifact
     metrics: _Metrics
+    predict_takes_tables: bool = False
 
 
 def collect(store: BlobStore, settings: Settings, guest: Guest, result: dict[str, Any]) -> Outputs:
@@ -63,6 +66,7 @@ def collect(store: BlobStore, settings: Settings, guest: Guest, result: dict[str
         files.size if files else None,
         reply.metrics.final,
         reply.metrics.steps,
+        reply.predict_takes_tables,
     )
 
 

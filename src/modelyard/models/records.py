@@ -164,6 +164,8 @@ class ModelVersion(Record):
     #: Tar of the files that `train` left in its working directory; None if it left none.
     files_digest: Mapped[Digest | None] = mapped_column(index=True)
     files_size: Mapped[int | None]
+    #: Whether `predict` takes the tables of `feature_group_versions` after model and query.
+    predict_takes_tables: Mapped[bool] = mapped_column(default=False)
     metrics: Mapped[JsonObject | None]
     metric_steps: Mapped[list[dict[str, Any]] | None]
     #: Peak memory in bytes and CPU seconds.

@@ -61,6 +61,7 @@ def _begin(run: RunContext) -> Plan | None:
             version.model_version,
             texts[revision.source_digest],
             revision.train_function_name,
+            revision.predict_function_name,
             (*revision.package_requirements, *revision.inferred_requirements),
             texts[version.lock_digest] if version.lock_digest else None,
             tuple(FeatureGroupId(each) for each in version.feature_group_ids),
@@ -86,6 +87,7 @@ def _end_complete(run: RunContext, trained: Trained) -> None:
         version.artifact_digest, version.artifact_size = outputs.artifact, outputs.artifact_size
         version.files_digest, version.files_size = outputs.files, outputs.files_size
         version.metrics, version.metric_steps = outputs.metrics, outputs.steps
+        version.predict_takes_tables = outputs.predict_takes_tables
         version.usage, version.training_completed_at = trained.usage, run.clock()
         _note_trained(session, version)
         _tell(run, session, version)

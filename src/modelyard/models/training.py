@@ -44,6 +44,7 @@ class Plan:
     model_version: ModelVersionId
     source: str
     train_function_name: str
+    predict_function_name: str | None
     requirements: tuple[str, ...]
     #: Lock of an earlier attempt, which this one keeps to.
     lock: str | None
@@ -147,6 +148,7 @@ def train_version(run: RunContext, plan: Plan, environment: Environment, pins: P
         "source": plan.source,
         "module_name": MODULE_NAME,
         "train_function": plan.train_function_name,
+        "predict_function": plan.predict_function_name,
         "tables": [{"name": table.table_name} for table in pins.tables],
         "config": plan.training_config,
         "modules": {},

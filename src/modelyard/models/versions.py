@@ -12,7 +12,17 @@ from sqlalchemy.orm import Session
 
 from modelyard.database import JsonObject
 from modelyard.errors import ConflictError, DataNotFoundError, NotReadyError
-from modelyard.ids import DeploymentId, Digest, ModelId, ModelVersionId, OrganizationId, ProjectId
+from modelyard.feature_groups.materialize import TableVersion
+from modelyard.feature_groups.records import FeatureGroupVersion
+from modelyard.ids import (
+    DeploymentId,
+    Digest,
+    FeatureGroupVersionId,
+    ModelId,
+    ModelVersionId,
+    OrganizationId,
+    ProjectId,
+)
 from modelyard.models.records import Model, ModelRevision, ModelText, ModelVersion, ModelVersionUser, VersionStatus
 
 #: File name (without .py) that tracebacks show for the user's source.
@@ -55,6 +65,8 @@ class Deployable:
     modules: dict[str, str]
     feature_group_ids: tuple[str, ...]
     training_input_tables: tuple[str, ...]
+    #: The tables of the training, as it read them, if `predict` takes them too; else none.
+    tables: tuple[TableVersion, ...] = ()
 
 
 def get_model(session: Session, organization_id: OrganizationId, model_id: ModelId) -> Model:
@@ -122,6 +134,23 @@ def deployable(session: Session, version: ModelVersion) -> Deployable:
         modules={},
         feature_group_ids=tuple(version.feature_group_ids),
         training_input_tables=tuple(version.training_input_tables),
+        tables=_tables_of(session, version) if version.predict_takes_tables else (),
+    )
+
+
+def _tables_of(session: Session, version: ModelVersion) -> tuple[TableVersion, ...]:
+    """The very rows that the version was trained on; ConflictError if one of the tables has been deleted."""
+    wanted = [FeatureGroupVersionId(each) for each in version.feature_group_versions or []]
+    query = select(FeatureGroupVersion).where(FeatureGroupVersion.feature_group_version.in_(wanted))
+    found = {row.feature_group_version: row for row in session.scalars(query)}
+    if missing := [each for each in wanted if each not in found]:
+        raise ConflictError(
+            f"Model version {version.model_version} can't be used: its predict function takes the tables of its "
+            f"training, and feature group version {missing[0]} has been deleted. Train the model again."
+        )
+    return tuple(
+        TableVersion(found[each].feature_group_id, found[each].feature_group_version, name, found[each].manifest)
+        for each, name in zip(wanted, version.training_input_tables, strict=True)
     )
 
 

@@ -7,10 +7,9 @@ has a type of its own for it (`str`, pandas 3 and later); pandas 2 gets Python o
 
 import mmap
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .failures import Refused
 from .source import annotation
 
 if TYPE_CHECKING:
@@ -35,22 +34,6 @@ def form_for(user_function: Callable[..., object], position: int | str) -> str:
     if package == "polars" and name in ("DataFrame", "LazyFrame"):
         return "polars" if name == "DataFrame" else "polars.lazy"
     return "pandas"
-
-
-def load_all(
-    user_function: Callable[..., object], tables: Sequence[Mapping[str, Any]], descriptors: Sequence[int], first: int = 0
-) -> list[Any]:
-    """The tables in the forms that the function's parameters ask for, from its `first` positional parameter on."""
-    if len(tables) != len(descriptors):
-        raise Refused(f"{len(tables)} tables were named and {len(descriptors)} came.", "ValueError")
-    return [
-        load(
-            descriptor,
-            table.get("form") or form_for(user_function, position),
-            categories=bool(table.get("categories")),
-        )
-        for position, (table, descriptor) in enumerate(zip(tables, descriptors, strict=True), first)
-    ]
 
 
 def load(descriptor: int, form: str = "pandas") -> Any:

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from . import frames, parts, results, source
-from .train import check_call, load_tables
+from .inputs import load_tables
+from .train import check_call
 
 if TYPE_CHECKING:
     from .work import Work

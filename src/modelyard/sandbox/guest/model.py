@@ -12,15 +12,22 @@ from typing import Any
 
 from . import frames, source
 from .failures import Refused
+from .inputs import load_tables
 
 
 class Model:
     """The object that `initialize` (or `train`) gave, and the user's predict functions around it."""
 
     def __init__(
-        self, model: object, predict: Callable[..., object] | None, predict_many: Callable[..., object] | None
+        self,
+        model: object,
+        predict: Callable[..., object] | None,
+        predict_many: Callable[..., object] | None,
+        tables: Sequence[object] = (),
     ) -> None:
         self._model, self._predict, self._predict_many = model, predict, predict_many
+        #: What `predict` gets after model and query, in every call the same.
+        self._tables = tuple(tables)
         self.has_predict_many = predict_many is not None
         self._many_form = _many_form(predict_many) if predict_many is not None else "pandas"
 
@@ -29,8 +36,9 @@ class Model:
         if self._predict is None:
             return self.predict_many([query], arguments)[0]
         if arguments:
-            return self._predict(self._model, query, **source.keywords(self._predict, arguments, 2))
-        return self._predict(self._model, query)
+            keywords = source.keywords(self._predict, arguments, 2 + len(self._tables))
+            return self._predict(self._model, query, *self._tables, **keywords)
+        return self._predict(self._model, query, *self._tables)
 
     def predict_many(self, queries: Sequence[object], arguments: Mapping[str, object]) -> Sequence[Any]:
         """One prediction per query, in order: by `predict_many` if the user wrote one, else query by query."""
@@ -58,11 +66,15 @@ class Model:
         return self._many_form
 
 
-def load(message: Mapping[str, Any], artifact: int | None, files: int | None) -> Model:
-    """The model of a message with source, module_name, modules, artifact_digest and the names of the functions.
+def load(message: Mapping[str, Any], descriptors: Sequence[int]) -> Model:
+    """The model of a message with source, module_name, modules, artifact, files, tables and the functions' names.
 
-    Runs with the files of training in the working directory. Both descriptors are closed.
+    Descriptors, all closed: the artifact and the archive of files where the message says that they come, and one per
+    table that `predict` takes. The user's code runs with the files of training in the working directory.
     """
+    rest = list(descriptors)
+    artifact = rest.pop(0) if message.get("artifact", bool(rest)) else None
+    files = rest.pop(0) if message.get("files", bool(rest)) else None
     if files is not None:
         unpack(files)
     module = source.load(message["source"], message.get("module_name") or "model", message.get("modules"))
@@ -73,7 +85,8 @@ def load(message: Mapping[str, Any], artifact: int | None, files: int | None) ->
     if predict is None and predict_many is None:
         raise Refused("The model has neither a predict nor a predict_many function.", "NameError")
     model = unpickle(artifact, message.get("artifact_digest")) if artifact is not None else None
-    return Model(initialize(model) if initialize is not None else model, predict, predict_many)
+    tables = load_tables(predict, message.get("tables") or [], rest, 2) if predict is not None else []
+    return Model(initialize(model) if initialize is not None else model, predict, predict_many, tables)
 
 
 def unpickle(descriptor: int, digest: str | None) -> object:

@@ -85,13 +85,11 @@ _batches: list[_Batch] = []
 
 
 def predict_table(work: "Work") -> dict[str, object]:
-    """Message: as `model.load`, and arguments, block, layouts (see `result_lines`); files: table, artifact, archive."""
+    """Message: as `model.load`, and arguments, block, layouts (see `result_lines`); files: table, then its."""
     message: dict[str, Any] = work.message
     table_fd, *rest = work.fds
-    artifact = rest.pop(0) if message.get("artifact", bool(rest)) else None
-    files = rest.pop(0) if message.get("files", bool(rest)) else None
     work.started()
-    loaded = model.load(message, artifact, files)
+    loaded = model.load(message, rest)
     table, mapping = frames.read_arrow(table_fd)
     layouts = [Layout.of(each, table.schema) for each in message.get("layouts") or [{}]]
     outputs = [_Output(lines_of(layout), f"{FOLDER}/{place}") for place, layout in enumerate(layouts)]

@@ -37,16 +37,14 @@ Send = Callable[[bytes], None]
 
 
 def replica(work: "Work") -> None:
-    """Message: as `model.load`, and thread_safe, threads, arguments (defaults of the deployment), artifact, files.
+    """Message: as `model.load`, and thread_safe, threads, arguments (defaults of the deployment).
 
-    Files: the listening socket, then the artifact and the archive of files where the message says that they come.
+    Files: the listening socket, then those that `model.load` wants.
     """
     message: dict[str, Any] = work.message
     listener, *rest = work.fds
-    artifact = rest.pop(0) if message.get("artifact", bool(rest)) else None
-    files = rest.pop(0) if message.get("files", bool(rest)) else None
     work.started()
-    loaded = model.load(message, artifact, files)
+    loaded = model.load(message, rest)
     handler = Handler(loaded, message.get("arguments") or {})
     work.answer({"ready": True, "predict_many": loaded.has_predict_many})
     threads = int(message.get("threads") or 8) if message.get("thread_safe") else 0

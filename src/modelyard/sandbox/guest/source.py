@@ -95,6 +95,13 @@ def keywords(user_function: Callable[..., object], given: Mapping[str, object], 
     return {name: value for name, value in given.items() if name in free and accepts(user_function, name)}
 
 
+def count_required(user_function: Callable[..., object]) -> int:
+    """How many positional arguments the function can't do without."""
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = _parameters(user_function).values()
+    return sum(parameter.kind in places and parameter.default is parameter.empty for parameter in parameters)
+
+
 def annotation(user_function: Callable[..., object], position: int | str) -> object:
     """The annotation of a parameter, by position or name; None without one. Text stays text if it can't be resolved."""
     parameters = _parameters(user_function)

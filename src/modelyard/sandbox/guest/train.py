@@ -14,8 +14,9 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from . import frames, source
+from . import source
 from .failures import Refused, Unpicklable
+from .inputs import load_tables
 
 if TYPE_CHECKING:
     from .work import Work
@@ -36,7 +37,7 @@ def train(work: "Work") -> dict[str, object]:
     module = source.load(work.text("source"), message.get("module_name") or "model", message.get("modules"))
     function = source.function(module, work.text("train_function"))
     predict_takes_tables = wants_tables(module, message)
-    tables = frames.load_all(function, message.get("tables") or [], work.fds)
+    tables = load_tables(function, message.get("tables") or [], work.fds)
     keywords = {"training_config": message.get("config") or {}} if source.accepts(function, "training_config") else {}
     check_call(function, [table["name"] for table in message.get("tables") or []], keywords)
     work.started()

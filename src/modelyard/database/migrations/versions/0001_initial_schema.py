@@ -516,6 +516,7 @@ def upgrade() -> None:
     sa.Column('artifact_size', sa.BigInteger(), nullable=True),
     sa.Column('files_digest', sa.String(), nullable=True),
     sa.Column('files_size', sa.BigInteger(), nullable=True),
+    sa.Column('predict_takes_tables', sa.Boolean(), nullable=False),
     sa.Column('metrics', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('metric_steps', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('usage', sa.JSON(none_as_null=True), nullable=True),
