@@ -18,9 +18,9 @@ from modelyard.errors import AlreadyExistsError, InvalidParameterError
 from modelyard.execution import Demand, enqueue
 from modelyard.ids import DatasetId, DatasetVersionId, OrganizationId, UploadId, new_id
 
-#: Longest name of a table. Source: the SDK's create_dataset_from_upload.
+#: Longest name of a table. Source: the SDK's createFeatureGroup, table_name.
 TABLE_NAME_LIMIT = 120
-#: Fewest versions that a dataset may be told to keep. Source: as above, versionLimit.
+#: Fewest versions that a dataset or feature group may be told to keep. Source: as above, version_limit.
 LEAST_VERSIONS = 30
 #: Name of the run that imports a version.
 IMPORT_RUN = "datasets.import"
@@ -32,8 +32,7 @@ def create_dataset(
 ) -> Dataset:
     """A new dataset without versions, and with it whatever the rooms above make of one."""
     check_table_name(table_name)
-    if version_limit < LEAST_VERSIONS:
-        raise InvalidParameterError(f"versionLimit must be at least {LEAST_VERSIONS}, not {version_limit}")
+    check_version_limit(version_limit)
     _check_free(call.session, call.organization_id, table_name)
     dataset = Dataset(
         dataset_id=DatasetId(new_id()),
@@ -92,11 +91,16 @@ def start_import(session: Session, version: DatasetVersion, size: int) -> None:
 
 def check_table_name(name: str) -> None:
     """Raises InvalidParameterError for what is no name of a table."""
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or len(name) > TABLE_NAME_LIMIT:
+    if not re.fullmatch(r"\w+", name, re.ASCII) or len(name) > TABLE_NAME_LIMIT:
         raise InvalidParameterError(
-            f"tableName must be letters, digits and underscores, not begin with a digit, and have at most "
-            f"{TABLE_NAME_LIMIT} characters; {name[:130]!r} is not"
+            f"Invalid tableName {name[:200]!r}: it must be 1 to {TABLE_NAME_LIMIT} letters, digits and underscores"
         )
+
+
+def check_version_limit(version_limit: int) -> None:
+    """Refuses a limit below the least."""
+    if version_limit < LEAST_VERSIONS:
+        raise InvalidParameterError(f"versionLimit is {version_limit}; it must be at least {LEAST_VERSIONS}")
 
 
 def _check_free(session: Session, organization_id: OrganizationId, table_name: str) -> None:

@@ -1,32 +1,25 @@
 """The agent's half of an import: the bytes in one piece to a guest, a table back.
 
-The host never looks into the bytes. What comes back is believed as far as the host can count it: files are opened below
-the guest's scratch folder only, and stored under digests that are computed here.
+The host never looks into the bytes; `arrivals` takes the table that comes back.
 """
 
 import contextlib
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
+from modelyard.datasets.arrivals import BadTable, collect_table
 from modelyard.datasets.reading import FileFormat, Reading
 from modelyard.environments import EnvironmentFailure, Environments
 from modelyard.execution import Permanent, Retry, RunContext
 from modelyard.ids import Digest
 from modelyard.sandbox import Guest, GuestError, GuestNotStarted, Limits, Sandbox, SandboxUnavailable
 from modelyard.sandbox.failures import FailureKind
-from modelyard.sandbox.scratch import ScratchRefused
-from modelyard.storage import BlobStore, Table, TableColumn, TablePart
-from modelyard.storage.tables import arrow_path
+from modelyard.storage import BlobStore, Table
 
-#: Columns that one table may have.
-MOST_COLUMNS = 20_000
 _GIB = 1024**3
 #: Formats that readers map or stream; all others need a file that can be opened again by name.
 _BY_DESCRIPTOR = (FileFormat.PARQUET, FileFormat.ORC, FileFormat.AVRO, FileFormat.GZ, FileFormat.ZIP, FileFormat.TAR)
@@ -41,19 +34,6 @@ class Imported:
     """The table that the bytes became, and what the reader noticed."""
 
     table: Table
-    inspected: dict[str, Any]
-
-
-class _Part(msgspec.Struct, frozen=True):
-    path: str
-    rows: int
-
-
-class _Reply(msgspec.Struct, frozen=True):
-    parts: list[_Part]
-    columns: list[TableColumn]
-    rows: int
-    twin: str
     inspected: dict[str, Any]
 
 
@@ -88,7 +68,7 @@ def import_bytes(run: RunContext, blobs: Sequence[Digest], size: int, reading: R
         raise Retry(f"a guest could not be started: {error}") from error
     except EnvironmentFailure as error:
         raise (Retry(str(error)) if error.temporary else Permanent(str(error))) from error
-    except (ScratchRefused, msgspec.ValidationError) as error:
+    except BadTable as error:
         raise ImportFailed(f"The file could not be read: {error}") from error
     if outcome.error is not None or outcome.collected is None:
         run.check_cancelled()
@@ -133,33 +113,6 @@ def _joined(run: RunContext, blobs: Sequence[Digest], reading: Reading) -> Itera
 
 
 def _collect(run: RunContext, guest: Guest, result: dict[str, Any]) -> Imported:
-    """The table that the guest left, now ours: Parquet parts in the blob store, the twin in the cache."""
-    reply = msgspec.convert(result, _Reply)
-    if not reply.parts or not 0 < len(reply.columns) <= MOST_COLUMNS:
-        raise ImportFailed(f"The table has {len(reply.columns):,} columns; it must have 1 to {MOST_COLUMNS:,}.")
-    store = run.parts.get(BlobStore)
-    parts = tuple(_store(store, guest, part) for part in reply.parts)
-    table = Table(parts, tuple(reply.columns), sum(part.rows for part in parts), sum(part.size for part in parts))
-    _keep_twin(run, guest, reply.twin, table)
-    return Imported(table, reply.inspected)
-
-
-def _store(store: BlobStore, guest: Guest, part: _Part) -> TablePart:
-    with guest.open(part.path) as stream:
-        blob = store.put_stream(stream)
-    return TablePart(blob.digest, max(part.rows, 0), blob.size)
-
-
-def _keep_twin(run: RunContext, guest: Guest, name: str, table: Table) -> None:
-    folder = run.settings.cache_dir / "tables"
-    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-    path = arrow_path(folder, table)
-    if path.exists():
-        return
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    try:
-        with guest.open(name) as source, temporary.open("xb") as target:
-            shutil.copyfileobj(source, target, 1024**2)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    inspected = result.get("inspected")
+    table = collect_table(run.parts, run.settings, guest, result)
+    return Imported(table, inspected if isinstance(inspected, dict) else {})

@@ -5,15 +5,14 @@ sentence and the user's own frames; only what is no fault of theirs (no sandbox,
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from modelyard.database import JsonObject
+from modelyard.datasets.arrivals import BadTable, collect_table
 from modelyard.environments import Environment, EnvironmentFailure, Environments
 from modelyard.execution import Permanent, Retry, RunContext
-from modelyard.feature_groups.arrivals import BadTable, Expected, collect_table
 from modelyard.feature_groups.definition import Definition
+from modelyard.feature_groups.outcomes import Failure, Generated, TableVersion
 from modelyard.feature_groups.records import FeatureGroupVersion
 from modelyard.feature_groups.sizes import limits_of
 from modelyard.feature_groups.twins import opened
@@ -21,31 +20,9 @@ from modelyard.sandbox import GuestError, GuestNotStarted, Limits, Outcome, Sand
 from modelyard.sandbox.failures import FailureKind
 from modelyard.storage import Table
 
-if TYPE_CHECKING:
-    from modelyard.feature_groups.materialize import TableVersion
-
-__all__ = ["Failure", "Generated", "generate", "run_query"]
-
-
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """The rows, and the locked packages that made them."""
-
-    table: Table
-    lock: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why there are no rows, in a sentence; the user's exception where there was one."""
-
-    error: str
-    exception: JsonObject | None = None
-    lock: str | None = None
-
 
 def generate(
-    run: RunContext, version: FeatureGroupVersion, inputs: Sequence["TableVersion"], name: str
+    run: RunContext, version: FeatureGroupVersion, inputs: Sequence[TableVersion], name: str
 ) -> Generated | Failure:
     """The rows of `version` from exactly those `inputs`, in the order of its definition."""
     definition = version.made_from
@@ -56,7 +33,7 @@ def generate(
 
 
 def run_query(
-    run: RunContext, definition: Definition, inputs: Sequence["TableVersion"], limits: Limits
+    run: RunContext, definition: Definition, inputs: Sequence[TableVersion], limits: Limits
 ) -> Generated | Failure:
     """The rows that the query gives over those tables."""
     tables = {each.table_name: index for index, each in enumerate(inputs)}
@@ -71,7 +48,7 @@ def run_query(
 
 
 def _run_function(
-    run: RunContext, definition: Definition, inputs: Sequence["TableVersion"], limits: Limits, name: str
+    run: RunContext, definition: Definition, inputs: Sequence[TableVersion], limits: Limits, name: str
 ) -> Generated | Failure:
     environment = _environment(run, definition.requirements)
     message: dict[str, Any] = {
@@ -88,19 +65,18 @@ def _run(
     run: RunContext,
     task: str,
     message: dict[str, Any],
-    inputs: Sequence["TableVersion"],
+    inputs: Sequence[TableVersion],
     limits: Limits,
     environment: Environment | Failure,
     name: str,
 ) -> Generated | Failure:
     if isinstance(environment, Failure):
         return environment
-    expected = Expected(run.parts, run.settings)
     try:
         with environment.hold(), opened(run.parts, run.settings, [each.table for each in inputs]) as descriptors:
             outcome: Outcome[Table] = run.parts.get(Sandbox).run(
                 environment.interpreter, limits, task, message, fds=descriptors, on_output=run.log,
-                cancelled=run.cancelled, collect=partial(collect_table, expected), name=name,
+                cancelled=run.cancelled, collect=partial(collect_table, run.parts, run.settings), name=name,
             )  # fmt: skip
     except SandboxUnavailable as error:
         raise Permanent(str(error)) from error

@@ -7,14 +7,14 @@ for it, so nothing is made twice; a run that waits holds nothing that the other 
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
 from modelyard.execution import ClaimLost, Permanent, Retry, RunContext
 from modelyard.feature_groups import versions
-from modelyard.feature_groups.generating import Failure, generate
+from modelyard.feature_groups.generating import generate
 from modelyard.feature_groups.lineage import ancestors, in_order
+from modelyard.feature_groups.outcomes import Failure, TableVersion
 from modelyard.feature_groups.records import UNFINISHED, FeatureGroup, FeatureGroupVersion, SourceType, VersionStatus
 from modelyard.feature_groups.sources import import_state
 from modelyard.feature_groups.staleness import is_outdated
@@ -22,7 +22,6 @@ from modelyard.feature_groups.tables import newest_version
 from modelyard.feature_groups.twins import open_table
 from modelyard.feature_groups.versions import Parents, write_version_from_table
 from modelyard.ids import FeatureGroupId, FeatureGroupVersionId
-from modelyard.storage import Table
 
 __all__ = [
     "MaterializationFailed",
@@ -42,15 +41,6 @@ IMPORT_WAIT_S = 20.0
 
 class MaterializationFailed(Permanent):
     """A table can't be made; the message names the feature group and says why."""
-
-
-class TableVersion(NamedTuple):
-    """A complete version, as who reads its rows needs it."""
-
-    feature_group_id: FeatureGroupId
-    feature_group_version: FeatureGroupVersionId
-    table_name: str
-    table: Table
 
 
 def ensure_versions(

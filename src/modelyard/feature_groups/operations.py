@@ -12,8 +12,9 @@ from modelyard.database import JsonObject
 from modelyard.errors import DataNotFoundError, FailedDependencyError
 from modelyard.execution import RunContext, enqueue
 from modelyard.feature_groups.definition import Definition
-from modelyard.feature_groups.generating import Failure, run_query
-from modelyard.feature_groups.materialize import MaterializationFailed, TableVersion, ensure_versions
+from modelyard.feature_groups.generating import run_query
+from modelyard.feature_groups.materialize import MaterializationFailed, ensure_versions
+from modelyard.feature_groups.outcomes import Failure, TableVersion
 from modelyard.feature_groups.records import UNFINISHED, FeatureGroupOperation, FeatureGroupVersion, VersionStatus
 from modelyard.feature_groups.sizes import demand_of, limits_of
 from modelyard.feature_groups.tables import newest_versions

@@ -6,10 +6,11 @@ They have no definition to run; `versions.write_version_from_table` gives them t
 from sqlalchemy.orm import Session
 
 from modelyard.clock import utc_now
+from modelyard.datasets.creating import LEAST_VERSIONS
 from modelyard.feature_groups import versions
 from modelyard.feature_groups.definition import Definition
 from modelyard.feature_groups.records import FeatureGroup, SourceType
-from modelyard.feature_groups.registering import LEAST_VERSIONS, check_table_name
+from modelyard.feature_groups.registering import check_table_name
 from modelyard.ids import FeatureGroupId, OrganizationId, new_id
 
 

@@ -4,7 +4,6 @@ The thinking is done before the writing: a query may take a second to read and a
 keeps all others waiting. What was found is looked up again in the writing transaction.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,8 @@ from sqlalchemy.orm import Session
 
 from modelyard.actions import Call
 from modelyard.database import Database, JsonObject
+from modelyard.datasets import creating
+from modelyard.datasets.creating import LEAST_VERSIONS
 from modelyard.errors import AlreadyExistsError, ConflictError, InvalidParameterError
 from modelyard.feature_groups import versions
 from modelyard.feature_groups.definition import Definition, Input
@@ -22,11 +23,6 @@ from modelyard.feature_groups.records import FeatureGroup, SourceType, VersionSt
 from modelyard.feature_groups.sql import Query
 from modelyard.feature_groups.tables import get_feature_group, newest_versions, unknown_table
 from modelyard.ids import FeatureGroupId, OrganizationId, new_id
-
-#: Longest table name.
-NAME_LIMIT = 120
-#: Fewest versions that a limit may ask for. Source: the SDK's createFeatureGroup, version_limit.
-LEAST_VERSIONS = 30
 
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +48,7 @@ class Particulars(msgspec.Struct, frozen=True, kw_only=True):
 
 def create(call: Call, particulars: Particulars, definition: Definition) -> FeatureGroupId:
     """Keeps a new group; AlreadyExistsError where its name is taken."""
-    check_version_limit(particulars.version_limit)
+    creating.check_version_limit(particulars.version_limit)
     with call.parts.get(Database).write() as session:
         check_table_name(session, call.organization_id, particulars.table_name)
         group = FeatureGroup(
@@ -111,19 +107,10 @@ def read_sql(session: Session, organization_id: OrganizationId, text: str) -> De
 
 def check_table_name(session: Session, organization_id: OrganizationId, name: str) -> None:
     """Refuses a name that is no table name, or is taken; names that differ in case only are the same to queries."""
-    if not re.fullmatch(r"\w+", name, re.ASCII) or len(name) > NAME_LIMIT:
-        raise InvalidParameterError(
-            f"Invalid tableName {name[:200]!r}: it must be 1 to {NAME_LIMIT} letters, digits and underscores"
-        )
+    creating.check_table_name(name)
     taken = find_in_any_case(session, organization_id, name)
     if taken is not None:
         raise AlreadyExistsError(f"There is a table {taken.table_name} already; choose another name")
-
-
-def check_version_limit(version_limit: int) -> None:
-    """Refuses a limit below the least."""
-    if version_limit < LEAST_VERSIONS:
-        raise InvalidParameterError(f"versionLimit is {version_limit}; it must be at least {LEAST_VERSIONS}")
 
 
 def find_in_any_case(session: Session, organization_id: OrganizationId, name: str) -> FeatureGroup | None:

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy.orm import Session
 
 from modelyard.execution import RunContext
-from modelyard.feature_groups.generating import Failure, generate
+from modelyard.feature_groups.generating import generate
 from modelyard.feature_groups.lineage import Edges, ancestors, in_order
-from modelyard.feature_groups.materialize import MaterializationFailed, TableVersion, ensure_versions
+from modelyard.feature_groups.materialize import MaterializationFailed, ensure_versions
+from modelyard.feature_groups.outcomes import Failure, TableVersion
 from modelyard.feature_groups.records import FeatureGroup, FeatureGroupVersion
 from modelyard.feature_groups.sources import find_group
 from modelyard.ids import DatasetId, FeatureGroupId, FeatureGroupVersionId, OrganizationId

@@ -6,33 +6,30 @@ any time: an open file stays readable. Training, functions, queries and batch pr
 
 import contextlib
 import os
-import secrets
-import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from modelyard.container import Container
+from modelyard.datasets.arrivals import keep_twin, twin_path
 from modelyard.environments import Environments
 from modelyard.execution import Retry
 from modelyard.feature_groups.sizes import limits_of
 from modelyard.sandbox import Guest, Sandbox
-from modelyard.sandbox.scratch import open_file
+from modelyard.sandbox.scratch import ScratchRefused
 from modelyard.settings import Settings
 from modelyard.storage import BlobStore, Table
-from modelyard.storage.tables import arrow_path
 
 _making = threading.Lock()
 
 
 def open_table(parts: Container, settings: Settings, table: Table) -> int:
     """A descriptor of the table's Arrow IPC file, for reading; the caller closes it."""
-    path = arrow_path(tables_folder(settings), table)
+    path = twin_path(settings, table)
     with contextlib.suppress(FileNotFoundError):
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     with _making:  # one twin at a time in this process; another process may make the same one, and the rename decides
         if not path.exists():
-            _make(parts, settings, table, path)
+            _make(parts, settings, table)
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
@@ -55,42 +52,19 @@ def opened_parts(store: BlobStore, table: Table) -> Iterator[list[int]]:
         yield [stack.enter_context(store.open(part.digest)).fileno() for part in table.parts]
 
 
-def keep_twin(settings: Settings, guest: Guest, name: str, table: Table) -> None:
-    """Puts the Arrow file that a guest left beside its Parquet parts into the cache."""
-    path = arrow_path(tables_folder(settings), table)
-    if not path.exists():
-        with open_file(guest.scratch, name) as source, _arriving(path) as temporary, temporary.open("xb") as target:
-            shutil.copyfileobj(source, target, 1024**2)
-
-
-def tables_folder(settings: Settings) -> Path:
-    """Where twins lie."""
-    return settings.cache_dir / "tables"
-
-
-def _make(parts: Container, settings: Settings, table: Table, path: Path) -> None:
+def _make(parts: Container, settings: Settings, table: Table) -> None:
     base = parts.get(Environments).base()
     limits = limits_of(settings, None, None)
 
     def collect(guest: Guest, result: dict[str, object]) -> None:
         keep_twin(settings, guest, str(result.get("twin")), table)
 
-    with base.hold(), opened_parts(parts.get(BlobStore), table) as descriptors:
-        outcome = parts.get(Sandbox).run(
-            base.interpreter, limits, "arrow_twin", {}, fds=descriptors, collect=collect, name="arrow twin"
-        )
-    if outcome.error is not None or not path.exists():
-        reason = outcome.error.sentence if outcome.error else "no file was left"
-        raise Retry(f"a table could not be prepared for reading: {reason}")
-
-
-@contextlib.contextmanager
-def _arriving(path: Path) -> Iterator[Path]:
-    """A temporary file that takes its place when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with base.hold(), opened_parts(parts.get(BlobStore), table) as descriptors:
+            outcome = parts.get(Sandbox).run(
+                base.interpreter, limits, "arrow_twin", {}, fds=descriptors, collect=collect, name="arrow twin"
+            )
+    except ScratchRefused as error:
+        raise Retry(f"a table could not be prepared for reading: {error}") from error
+    if outcome.error is not None:
+        raise Retry(f"a table could not be prepared for reading: {outcome.error.sentence}")
