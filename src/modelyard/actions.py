@@ -39,10 +39,13 @@ from modelyard.errors import (
 )
 from modelyard.ids import OrganizationId, UserId
 from modelyard.settings import Settings
+from modelyard.texts import can_be_kept
 
 Function = TypeVar("Function", bound=Callable[..., object])
 #: Whether an answer is of something that is still going on.
 UnderWay = Callable[[Any], bool]
+#: Parameters whose own check says where in the text such a character stands.
+CHECKED_LATER = frozenset({"functionSourceCode"})
 #: A value as it comes off the wire, not yet decoded.
 Wire = Any
 
@@ -180,7 +183,9 @@ class Action:
             parameter = self._by_wire_name.get(wire_name)
             if parameter is None:
                 raise InvalidParameterError(self._unknown(wire_name))
-            arguments[parameter.name] = _convert(parameter, value)
+            arguments[parameter.name] = converted = _convert(parameter, value)
+            if isinstance(converted, int) and not -(2**63) <= converted < 2**63:
+                raise InvalidParameterError(f"Invalid value for {wire_name}: {_shorten(value)}: it has over 64 bits")
         for parameter in self.parameters:
             if parameter.required and parameter.name not in arguments:
                 raise MissingParameterError(f"Missing required parameter: {parameter.wire_name}")
@@ -323,6 +328,11 @@ def _convert(parameter: Parameter, value: Wire) -> object:
         value = _from_text(parameter, str(value))
         if value is None:
             return parameter.default
+    if parameter.wire_name not in CHECKED_LATER and not can_be_kept(value):
+        raise InvalidParameterError(
+            f"Invalid value for {parameter.wire_name}: {_shorten(value)}: it holds a NUL character or half of a "
+            "surrogate pair, which can't be kept"
+        )
     try:
         return msgspec.convert(value, parameter.type, strict=True, dec_hook=_pass_through)
     except msgspec.ValidationError as error:
