@@ -38,11 +38,13 @@ def describe_project(call: Call, *, project_id: ProjectId) -> ProjectShape:
     return project_shape(get_project(call.session, call.organization_id, project_id))
 
 
-@action("GET")
+@action("GET", errors=(DataNotFoundError, InvalidParameterError))
 def list_projects(
     call: Call, *, limit: int | None = None, start_after_id: ProjectId | None = None
 ) -> list[ProjectShape]:
     """The organisation's projects, oldest first, `limit` of them after `startAfterId`."""
+    if limit is not None and limit < 1:
+        raise InvalidParameterError(f"limit is {limit}; it must be at least 1")
     query = select(Project).where(Project.organization_id == call.organization_id)
     if start_after_id is not None:
         after = get_project(call.session, call.organization_id, start_after_id)
