@@ -265,6 +265,36 @@ def test_a_client_that_leaves_disturbs_nobody(shared_yard: Yard, anything: tuple
     assert ask(shared_yard, anything, "4").json()["result"] == 4
 
 
+def test_a_call_whose_client_left_before_a_replica_was_there_is_dropped(shared_yard: Yard, workshop: Workshop) -> None:
+    source = """
+import os, time
+calls = []
+
+def train():
+    return None
+
+def initialize(model):
+    time.sleep(1)
+
+def predict(model, query):
+    if query.get("exit"):
+        os._exit(3)
+    calls.append(query)
+    return calls
+"""
+    deployment_id, token = workshop.deploy(workshop.make_version(source, initialize=True)), workshop.token()
+    target = f"/api/v0/predict?deploymentToken={token}&deploymentId={deployment_id}"
+    requests.post(shared_yard.url + target, json={"queryData": {"exit": True}}, timeout=60)
+    body = msgspec.json.encode({"queryData": {"from": "who left"}})
+    head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", shared_yard.settings.port), timeout=10) as connection:
+            connection.sendall(head.encode() + body)
+            time.sleep(0.05)
+    answer = requests.post(shared_yard.url + target, json={"queryData": {"from": "who stayed"}}, timeout=60)
+    assert answer.json()["result"] == [{"from": "who stayed"}]
+
+
 def test_many_callers_each_get_their_own_answer(shared_yard: Yard, workshop: Workshop) -> None:
     deployment_id, token = workshop.deploy(workshop.make_version()), workshop.token()
     target = {"deploymentToken": token, "deploymentId": deployment_id}

@@ -19,12 +19,13 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from modelyard.accounts.keys import Holder, digest_of, find_holder
+from modelyard.accounts.keys import Holder
 from modelyard.accounts.policy import may_call
 from modelyard.actions import Action, Auth, Call, FileBytes, RawBytes, Wire
 from modelyard.api.decoding import wire_values
 from modelyard.api.envelope import encode_result, failure, success
 from modelyard.api.guard import HostGuard
+from modelyard.api.keyring import Keyring
 from modelyard.clock import Clock, utc_now
 from modelyard.container import Container
 from modelyard.database import Database
@@ -47,8 +48,6 @@ from modelyard.settings import Settings
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-#: Seconds that a checked key is trusted without looking again: so long a revoked key may still work.
-KEY_TRUST_S = 1.0
 #: Threads that actions run in.
 THREADS = 16
 FILE_CHUNK = 1024**2
@@ -82,7 +81,7 @@ class Door:
         self._clock = clock
         self._guard = HostGuard(settings)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="action")
-        self._holders: dict[str, tuple[float, Holder | None]] = {}
+        self._keys = Keyring(database)
         self._held = 0
 
     async def answer(self, request: Request) -> Response:
@@ -131,27 +130,13 @@ class Door:
             if action.auth in (Auth.OPEN, Auth.DEPLOYMENT_TOKEN):
                 return None
             raise GenericPermissionDeniedError("No API key was given: send it in the header apiKey")
-        holder = await self._holder(key)
+        checked = self._keys.trusted(key)
+        holder = checked.holder if checked else await self._in_thread(lambda: self._keys.find(key))
         if holder is None:
             raise GenericPermissionDeniedError("Invalid API Key")
         if not may_call(holder.role, action):
             raise PermissionDeniedError(f"A user with the role {holder.role} may not call {action.name}")
         return holder
-
-    async def _holder(self, key: str) -> Holder | None:
-        digest, now = digest_of(key), time.monotonic()
-        known = self._holders.get(digest)
-        if known is not None and known[0] > now:
-            return known[1]
-        if len(self._holders) > 10_000:
-            self._holders.clear()
-        holder = await self._in_thread(lambda: self._look_up(key))
-        self._holders[digest] = (now + KEY_TRUST_S, holder)
-        return holder
-
-    def _look_up(self, key: str) -> Holder | None:
-        with self._database.read() as session:
-            return find_holder(session, key)
 
     def _call(self, request: Request, holder: Holder | None, request_id: str) -> Callable[[Session], Call]:
         base_url = self._settings.public_url.rstrip("/") or f"{request.url.scheme}://{request.headers['host']}"

@@ -14,13 +14,15 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from modelyard.accounts.keys import Holder, digest_of, find_holder
+from modelyard.accounts.keys import Holder
 from modelyard.api.envelope import failure_bytes
+from modelyard.api.keyring import Keyring
 from modelyard.api.lane_forms import Target, fill_in, read_target, rewrite
 from modelyard.database import Database
 from modelyard.deployments.connection import TOO_LARGE
-from modelyard.deployments.dispatch import Dispatch, Line, not_ready
+from modelyard.deployments.dispatch import Dispatch
 from modelyard.deployments.frames import Answer, Kind, Status, read_failure
+from modelyard.deployments.line import Line, not_ready
 from modelyard.deployments.records import DeploymentStatus
 from modelyard.deployments.routing import Routing
 from modelyard.errors import (
@@ -46,8 +48,6 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 KINDS = {"/api/v0/predict": Kind.PREDICT, "/api/v0/predictMultiple": Kind.PREDICT_MULTIPLE}
-#: Seconds that a checked key is trusted without looking again: so long a revoked key may still work.
-KEY_TRUST_S = 1.0
 #: Successful calls of one second that are logged; past it only failures are.
 LOGGED_A_SECOND = 50
 #: Results up to this size are joined with their envelope, larger ones sent after it.
@@ -63,10 +63,10 @@ class Lane:
     """An ASGI application that answers predictions and hands everything else on."""
 
     def __init__(self, application: Application, routing: Routing, database: Database, settings: Settings) -> None:
-        self._application, self._routing, self._database, self._settings = application, routing, database, settings
+        self._application, self._routing, self._settings = application, routing, settings
         self._dispatch: Dispatch | None = None
         self._targets: dict[bytes, Target] = {}
-        self._holders: dict[str, tuple[float, Holder | None]] = {}
+        self._keys = Keyring(database)
         self._serial = 0
         self._prefix = secrets.token_hex(5)
         self._second = self._logged = 0
@@ -93,7 +93,8 @@ class Lane:
                 line = await self._find_anew(target, scope)
             if line.route.arguments:
                 body = fill_in(body, line.route.arguments, override=line.route.arguments_override)
-            answer = await line.send(kind, body)
+            answering = line.send(kind, body)
+            answer = await (_unless_left(answering, receive) if line.is_waiting else answering)
             line.calls += 1
             if answer.status == Status.OK:
                 await self._succeed(send, answer.body, request_id)
@@ -145,10 +146,10 @@ class Lane:
             return None
         if target.token:
             return line if dispatch.table.tokens.get(target.token) == line.project_id else None
-        known = self._holders.get(digest_of(_api_key(scope)))
-        if known is None or known[0] < time.monotonic() or known[1] is None:
+        checked = self._keys.trusted(_api_key(scope))
+        if checked is None or checked.holder is None:
             return None
-        return line if known[1].principal.organization_id == line.route.organization_id else None
+        return line if checked.holder.principal.organization_id == line.route.organization_id else None
 
     async def _find_anew(self, target: Target, scope: Scope) -> Line:
         """As `_find`, after a look at the database; raises where the caller is wrong."""
@@ -156,12 +157,12 @@ class Lane:
         if not target.deployment_id:
             raise MissingParameterError("Missing required parameter: deploymentId")
         await self._dispatch.look_again()
+        organization_id = None
         if not target.token:
-            await self._look_up(_api_key(scope))
+            organization_id = (await self._find_holder(_api_key(scope))).principal.organization_id
         elif target.token not in self._dispatch.table.tokens:
             raise GenericPermissionDeniedError("Invalid deployment token")
         line = self._dispatch.lines.get(target.deployment_id)
-        organization_id = None if target.token else self._organization(scope)
         if line is None or (organization_id is not None and organization_id != line.route.organization_id):
             raise DataNotFoundError(f"Deployment {target.deployment_id[:100]} was not found")
         if target.token and self._dispatch.table.tokens[target.token] != line.project_id:
@@ -170,27 +171,16 @@ class Lane:
             raise not_ready(line.route)
         return line
 
-    async def _look_up(self, key: str) -> None:
+    async def _find_holder(self, key: str) -> Holder:
         if not key:
             raise GenericPermissionDeniedError(
                 "Give a deploymentToken in the query, or an API key in the header apiKey"
             )
         assert self._dispatch is not None
-        holder = await self._dispatch.loop.run_in_executor(None, self._read_holder, key)
-        if len(self._holders) > 10_000:
-            self._holders.clear()
-        self._holders[digest_of(key)] = (time.monotonic() + KEY_TRUST_S, holder)
+        holder = await self._dispatch.loop.run_in_executor(None, self._keys.find, key)
         if holder is None:
             raise GenericPermissionDeniedError("Invalid API Key")
-
-    def _read_holder(self, key: str) -> Holder | None:
-        with self._database.read() as session:
-            return find_holder(session, key)
-
-    def _organization(self, scope: Scope) -> str:
-        holder = self._holders[digest_of(_api_key(scope))][1]
-        assert holder is not None
-        return holder.principal.organization_id
+        return holder
 
     # -- bytes in and out ---------------------------------------------------------------------------------------
 
@@ -252,6 +242,19 @@ class Lane:
             return
         deployment_id = target.deployment_id[:32] if target else ""
         log.info("request %s: prediction by %s %d %.1f ms", request_id, deployment_id, status, (now - began) * 1000)
+
+
+async def _unless_left(answering: "asyncio.Future[Answer]", receive: Receive) -> Answer:
+    """The answer to a call that waits for a replica; a caller who hangs up meanwhile takes the call along."""
+    leaving = asyncio.ensure_future(receive())
+    try:
+        await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            raise ClientLeft
+        return answering.result()
+    finally:
+        answering.cancel()
+        leaving.cancel()
 
 
 async def _read_rest(first: bytes, scope: Scope, receive: Receive, limit: int) -> bytes:

@@ -1,0 +1,258 @@
+"""The line of calls of one deployment, over the connections to its ready replicas.
+
+Lives in the gateway's event loop; `dispatch.py` makes it and tells it what the routing table says. It connects to
+replicas that came, retires connections to those that went, and keeps the calls of a moment without any replica (a
+crash, a restart of the agent) until one is there. A call that surely had not begun when its replica was lost is sent
+again elsewhere; one that had is answered with an error, since it may be what ended the replica.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from modelyard.deployments.changes import note_change
+from modelyard.deployments.connection import WAITING_BYTES, Connection, PendingCall, connect
+from modelyard.deployments.frames import Answer
+from modelyard.deployments.rates import Bucket
+from modelyard.deployments.records import DeploymentStatus, Replica, ReplicaState
+from modelyard.deployments.routing import Place, Route, Routing
+from modelyard.errors import ApiError, NotReadyError, PredictionError, RequestTimeoutError, TooManyRequestsError
+from modelyard.ids import DeploymentId, ProjectId, ReplicaId
+from modelyard.settings import Settings
+
+log = logging.getLogger(__name__)
+#: Runs something beside everything else.
+Spawn = Callable[[Coroutine[None, None, None]], None]
+
+#: Seconds that a call waits for a replica of an ACTIVE deployment before it is answered NotReadyError.
+REPLICA_WAIT_S = 15.0
+#: Seconds until a replica that could not be reached is tried again.
+RECONNECT_S = 0.2
+#: Times that one call is sent again.
+RESENDS = 3
+
+
+class Line:
+    """The calls of one deployment."""
+
+    def __init__(self, route: Route, routing: Routing, settings: Settings, spawn: Spawn) -> None:
+        self.route = route
+        self.project_id: ProjectId = route.project_id
+        self.bucket: Bucket | None = None
+        #: Calls answered, and those of them that failed.
+        self.calls = self.failures = 0
+        self._routing, self._settings, self._spawn = routing, settings, spawn
+        self._loop = asyncio.get_running_loop()
+        self._retired = False
+        self._links: list[Connection] = []
+        self._connecting: set[ReplicaId] = set()
+        #: Places that gave out; left alone until the table no longer names them, or some time has passed.
+        self._broken: dict[ReplicaId, float] = {}
+        self._waiting: deque[PendingCall] = deque()
+        self._turn = 0
+        self.apply(route)
+
+    # -- calls --------------------------------------------------------------------------------------------------
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether calls wait for a replica here, and so nobody has begun them."""
+        return bool(self._waiting)
+
+    def send(self, kind: int, body: bytes) -> "asyncio.Future[Answer]":
+        """Sends a call on its way and gives the future of its answer. Raises where it can't be taken now."""
+        if self.bucket is not None and not self.bucket.take():
+            raise TooManyRequestsError(f"More than {self.bucket.rate} calls a second; see callsPerSecond")
+        call = PendingCall(kind, body, self._loop.create_future())
+        links = self._links
+        if len(links) == 1:
+            link = links[0]
+            if len(link.pending) < self._settings.replica_queue and link.waiting_bytes < WAITING_BYTES:
+                link.send(call)
+                return call.future
+        self._place(call)
+        return call.future
+
+    def _place(self, call: PendingCall) -> None:
+        if self.route.status != DeploymentStatus.ACTIVE:
+            raise not_ready(self.route)
+        if not self._links:
+            self._keep(call)
+            return
+        self._turn += 1
+        links = self._links
+        link = min(links[self._turn % len(links) :] + links[: self._turn % len(links)], key=_load)
+        if len(link.pending) >= self._settings.replica_queue or link.waiting_bytes >= WAITING_BYTES:
+            raise self._too_many()
+        link.send(call)
+
+    def _keep(self, call: PendingCall) -> None:
+        """Has the call wait for a replica. Calls whose callers have left take no room."""
+        limit = self._settings.replica_queue
+        if len(self._waiting) >= limit:
+            self._waiting = deque(each for each in self._waiting if not each.future.done())
+        if len(self._waiting) >= limit:
+            raise self._too_many()
+        self._waiting.append(call)
+        self._loop.call_later(REPLICA_WAIT_S, self._give_up, call)
+        self._routing.look_again()
+
+    def _too_many(self) -> TooManyRequestsError:
+        return TooManyRequestsError(
+            f"{self._settings.replica_queue} calls wait at each of {max(len(self._links), 1)} replicas already"
+        )
+
+    def _give_up(self, call: PendingCall) -> None:
+        if not call.future.done() and call in self._waiting:
+            self._waiting.remove(call)
+            message = f"Deployment {self.route.deployment_id} has had no working replica for {REPLICA_WAIT_S:g} seconds"
+            call.future.set_exception(NotReadyError(message))
+
+    def _send_again(self, call: PendingCall) -> None:
+        call.resent += 1
+        if call.future.done():
+            return
+        try:
+            if call.resent > RESENDS:
+                raise NotReadyError("The replicas of this deployment ended again and again before this call's turn")
+            self._place(call)
+        except ApiError as error:
+            call.future.set_exception(error)
+
+    # -- what connections tell ----------------------------------------------------------------------------------
+
+    def timed_out(self, connection: Connection, call: PendingCall) -> None:
+        """Answers the call, has the replica replaced, and sends on the calls that waited behind it."""
+        limit_s = self._settings.prediction_timeout_s
+        if not call.future.done():
+            call.future.set_exception(RequestTimeoutError(f"The prediction took longer than {limit_s:g} seconds"))
+        replica_id = connection.place.replica_id
+        log.warning("deployment %s: replica %s passed the time limit", self.route.deployment_id, replica_id)
+        self._forget(connection)
+        self._routing.run_errand(lambda session: condemn(session, replica_id))
+        connection.close()
+
+    def lost(self, connection: Connection, calls: list[PendingCall]) -> None:
+        """Answers the calls that had begun and sends the others again."""
+        self._forget(connection)
+        unfinished = [call for call in calls if not call.future.done()]
+        begun = len(calls) if connection.place.is_thread_safe else 1
+        for position, call in enumerate(calls):
+            if call.future.done():
+                continue
+            if position < begun:
+                call.future.set_exception(_lost_error(len(unfinished) if connection.place.is_thread_safe else 1))
+            else:
+                self._send_again(call)
+        self._routing.look_again()
+
+    def _forget(self, connection: Connection) -> None:
+        if connection in self._links:
+            self._links.remove(connection)
+            self._broken[connection.place.replica_id] = time.monotonic()
+
+    # -- what the table tells -----------------------------------------------------------------------------------
+
+    def apply(self, route: Route) -> None:
+        """Takes over what changed."""
+        self.route, self.project_id = route, route.project_id
+        rate = route.calls_per_second
+        if rate is None:
+            self.bucket = None
+        elif self.bucket is None or self.bucket.rate != rate:
+            self.bucket = Bucket(rate)
+        active = route.status == DeploymentStatus.ACTIVE
+        places = {place.replica_id: place for place in route.places} if active else {}
+        self._broken = {key: at for key, at in self._broken.items() if key in places}
+        for link in [link for link in self._links if link.place.replica_id not in places]:
+            self._links.remove(link)
+            link.retire()
+        linked = {link.place.replica_id for link in self._links}
+        for replica_id, place in places.items():
+            if replica_id not in linked and replica_id not in self._connecting and self._may_try(replica_id):
+                self._connecting.add(replica_id)
+                self._spawn(self._connect(place))
+        if not active:
+            self.close(not_ready(route))
+
+    def close(self, reason: ApiError) -> None:
+        """Answers what waits for a replica."""
+        while self._waiting:
+            call = self._waiting.popleft()
+            if not call.future.done():
+                call.future.set_exception(reason)
+
+    def retire(self) -> None:
+        """The deployment has gone: nothing new, and connections close after their last answers."""
+        self._retired = True
+        links, self._links = self._links, []
+        for link in links:
+            link.retire()
+        self.close(NotReadyError(f"Deployment {self.route.deployment_id} has been deleted"))
+
+    def _may_try(self, replica_id: ReplicaId) -> bool:
+        return time.monotonic() - self._broken.get(replica_id, -RECONNECT_S) >= RECONNECT_S
+
+    async def _connect(self, place: Place) -> None:
+        settings = self._settings
+        try:
+            connection = await connect(
+                place,
+                lambda lock: Connection(
+                    place, self, settings.prediction_timeout_s, settings.prediction_answer_limit, lock
+                ),
+            )
+        except OSError:
+            # A killed agent leaves sockets that nobody listens on; the agent that takes over cleans the rows.
+            self._broken[place.replica_id] = time.monotonic()
+            self._loop.call_later(RECONNECT_S, self._reconnect)
+            return
+        finally:
+            self._connecting.discard(place.replica_id)
+        if place not in self.route.places or not connection.is_open:
+            connection.retire()
+            return
+        self._broken.pop(place.replica_id, None)
+        self._links.append(connection)
+        self._serve_waiting()
+
+    def _reconnect(self) -> None:
+        if not self._retired:
+            self.apply(self.route)
+
+    def _serve_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        for call in waiting:
+            if not call.future.done():
+                self._send_again(call)
+
+
+def condemn(session: Session, replica_id: ReplicaId) -> None:
+    """Asks the agent to replace a replica."""
+    mine = (Replica.replica_id == replica_id, Replica.state == ReplicaState.READY)
+    session.execute(update(Replica).where(*mine).values(state=ReplicaState.CONDEMNED))
+    note_change(session)
+
+
+def not_ready(route: Route) -> NotReadyError:
+    """Why a deployment takes no calls."""
+    why = f": {route.error}" if route.status == DeploymentStatus.FAILED and route.error else ""
+    hint = "; start it with startDeployment" if route.status == DeploymentStatus.STOPPED else ""
+    return NotReadyError(f"Deployment {DeploymentId(route.deployment_id)} is {route.status}{why}{hint}")
+
+
+def _load(connection: Connection) -> int:
+    return len(connection.pending)
+
+
+def _lost_error(unfinished: int) -> PredictionError:
+    if unfinished > 1:
+        return PredictionError(
+            f"The model's process ended while it worked on {unfinished} calls, this one among them; send it again"
+        )
+    return PredictionError("The model's process ended while it worked on this call (out of memory, a crash or an exit)")
