@@ -182,3 +182,11 @@ def test_a_model_that_uses_too_much_memory_is_stopped_and_told(bench: Bench) -> 
     version = bench.predict(bench.deploy(source, bench.table(x=[1]), memory=1))
     assert version["status"] == "FAILED"
     assert "memory" in version["error"]
+
+
+def test_a_model_that_predicts_with_its_tables_gets_them_in_batches_too(bench: Bench) -> None:
+    source = (
+        "def train(df):\n    return 1\n\n\ndef predict(model, query, df):\n    return int(df['x'].sum()) + query['x']\n"
+    )
+    version = bench.predict(bench.deploy(source, bench.table(x=[1, 2])))
+    assert [line["prediction"] for line in bench.lines(version)] == [4, 5]

@@ -23,7 +23,8 @@ PREDICTION, ERROR = "prediction", "error"
 _INPUT = "input_"
 #: Columns that predictions may make of their fields; what spreadsheets take.
 _MOST_COLUMNS = 16_384
-_FORMULA = re.compile(r"[=+\-@\t\r]")
+#: What a spreadsheet takes for the beginning of a formula.
+_RISKY = frozenset("=+-@\t\r")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -88,6 +89,8 @@ class Layout:
     def named(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row under the names of the result."""
         named = {name: row[column] for column, name in self.names.items()}
+        if not self.binary:
+            return named
         for column in self.binary:
             value = row[column]
             named[self.names[column]] = None if value is None else base64.b64encode(value).decode()
@@ -184,15 +187,17 @@ def _flatten(value: Any, name: str, separator: str, found: dict[str, Any]) -> No
 
 def _cell(value: Any) -> str:
     """The value as a CSV cell: nothing for null, JSON for lists, and no text that begins a formula."""
-    value = answers.plain(value)
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    kind = type(value)
+    if kind is float:
+        return repr(value) if math.isfinite(value) else ""
+    if kind is str:
+        return f"'{value}" if value[:1] in _RISKY and not _NUMBER.fullmatch(value) else value
+    if value is None:
         return ""
-    if isinstance(value, list | dict):
-        return answers.to_json(value).decode()
-    if isinstance(value, str):
-        risky = _FORMULA.match(value) is not None and _NUMBER.fullmatch(value) is None
-        return f"'{value}" if risky else value
-    return str(value)
+    if kind is int or kind is bool:
+        return str(value)
+    value = answers.plain(value)
+    return answers.to_json(value).decode() if isinstance(value, list | dict) else _cell(value)
 
 
 def _clean(text: str) -> str:
