@@ -11,6 +11,8 @@ from collections.abc import Callable
 import uvicorn
 from starlette.types import ASGIApp
 
+from modelyard.api.one_write import OneWriteProtocol
+
 BACKLOG = 2048
 
 
@@ -37,7 +39,7 @@ class Server:
         config = uvicorn.Config(
             application,
             loop="uvloop",
-            http="httptools",
+            http=OneWriteProtocol,
             ws="none",
             lifespan="on",
             log_config=None,
