@@ -33,6 +33,7 @@ from modelyard.deployments.routing import Routing
 from modelyard.environments import Environments
 from modelyard.execution import RunKind
 from modelyard.execution.agent import Agent
+from modelyard.execution.events import RunEvents
 from modelyard.execution.queue import has_living_agent
 from modelyard.feature_groups import actions as feature_groups_actions
 from modelyard.feature_groups import binding as feature_groups_binding
@@ -119,7 +120,8 @@ def agent(house: House, parts: Container | None = None) -> Agent:
     """The agent of an agent process, not started yet. Who has to close the parts afterwards hands them in."""
     scheduler = Scheduler(house.database, house.clock)
     parts = parts or agent_parts(house)
-    return Agent(house.database, house.kinds, parts, house.settings, house.clock, (scheduler,))
+    events = parts.get(RunEvents)
+    return Agent(house.database, house.kinds, parts, house.settings, house.clock, (scheduler,), events)
 
 
 def gateway_parts(house: House) -> Container:
@@ -146,6 +148,7 @@ def agent_parts(house: House) -> Container:
 
 
 def _bind(parts: Container) -> None:
+    parts.add(RunEvents())
     for entry in SLICES:
         if entry.binding:
             entry.binding.bind(parts)

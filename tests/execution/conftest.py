@@ -14,6 +14,7 @@ from modelyard.container import Container
 from modelyard.database import Database
 from modelyard.execution import Demand, Run, enqueue
 from modelyard.execution.agent import Agent
+from modelyard.execution.events import RunEvents
 from modelyard.execution.records import ENDED
 from modelyard.ids import OrganizationId, RunId
 from modelyard.settings import Settings
@@ -26,13 +27,13 @@ class Bench:
     """One database with helpers; agents are started by the tests."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
-        self.database, self.settings = database, settings
+        self.database, self.settings, self.events = database, settings, RunEvents()
         self.agents: list[Agent] = []
         self.processes: list[subprocess.Popen[str]] = []
 
     def start_agent(self, **changes: Any) -> Agent:
         settings = msgspec.structs.replace(self.settings, poll_s=0.05, **changes)
-        agent = Agent(self.database, KINDS, Container(), settings)
+        agent = Agent(self.database, KINDS, Container(), settings, events=self.events)
         agent.start()
         self.agents.append(agent)
         return agent

@@ -25,6 +25,15 @@ def stumble(run: RunContext) -> None:
         raise Retry("not yet", after_s=0.01)
 
 
+def wait(run: RunContext) -> None:
+    """Can't be done before its folder says `go`; nobody is to blame for that."""
+    folder = Path(str(run.payload["folder"]))
+    if not (folder / "go").exists():
+        with (folder / "waited").open("a") as out:
+            out.write(f"{run.attempt}\n")
+        raise Retry("not yet", after_s=0.01, counted=False)
+
+
 def crash(run: RunContext) -> None:
     """Raises what nobody expected."""
     raise ZeroDivisionError(run.run_id)
@@ -56,6 +65,7 @@ KINDS = {
         RunKind("say", say, note_given_up),
         RunKind("fail", fail, note_given_up),
         RunKind("stumble", stumble, note_given_up),
+        RunKind("wait", wait, note_given_up),
         RunKind("crash", crash, note_given_up),
         RunKind("linger", linger, note_given_up),
         RunKind("serve", linger, note_given_up, long_lived=True),

@@ -55,6 +55,25 @@ def test_attempts_end_with_the_last_reason(bench: Bench, tmp_path: Path) -> None
     assert lines(tmp_path / "given-up") == ["not yet"]
 
 
+def test_waiting_for_something_else_costs_no_attempt(bench: Bench, tmp_path: Path) -> None:
+    bench.start_agent()
+    run_id = bench.enqueue("wait", max_attempts=1, folder=str(tmp_path))
+    wait_until(lambda: len(lines(tmp_path / "waited")) > 3)
+    (tmp_path / "go").touch()
+    run = bench.ended(run_id)
+    assert (run.state, run.attempt) == (RunState.COMPLETE, 1)
+    assert set(lines(tmp_path / "waited")) == {"1"}
+
+
+def test_who_listens_hears_of_runs_that_were_given_up(bench: Bench) -> None:
+    heard: list[tuple[str, str]] = []
+    bench.events.given_up.append(lambda _, run_id, reason: heard.append((run_id, reason)))
+    bench.start_agent()
+    bench.ended(bench.enqueue("stumble", times=1))
+    run = bench.ended(bench.enqueue("fail", why="no such thing"))
+    assert heard == [(run.run_id, "no such thing")]
+
+
 def test_an_unexpected_error_ends_the_run_and_not_the_agent(bench: Bench) -> None:
     bench.start_agent()
     run = bench.ended(bench.enqueue("crash", max_attempts=1))

@@ -2,6 +2,7 @@
 
 import io
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -103,6 +104,12 @@ class Tables:
                 return version
             time.sleep(0.05)
         raise AssertionError(f"still {version['status']} after {timeout_s} s")
+
+    def wait_until(self, is_true: Callable[[], bool], timeout_s: float = 60) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not is_true():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
     def rows(self, version: str | dict[str, Any]) -> pd.DataFrame:
         """The rows of a version, as the official client loads them."""

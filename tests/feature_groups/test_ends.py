@@ -6,8 +6,13 @@ import pytest
 from sqlalchemy import select
 
 from modelyard import app
-from modelyard.execution import Run, cancel
+from modelyard.clock import utc_now
+from modelyard.execution import Run, RunState, cancel
+from modelyard.execution.claims import end
+from modelyard.execution.context import Claim
+from modelyard.feature_groups import materialize
 from modelyard.ids import FeatureGroupVersionId, RunId
+from tests.datasets.conftest import Files
 from tests.feature_groups.conftest import Tables
 
 pytestmark = pytest.mark.sandbox
@@ -54,15 +59,58 @@ def test_an_agent_that_stops_leaves_the_version_to_the_next_one(tables: Tables) 
     assert [run.state for run in found] == ["COMPLETE"]
 
 
+def test_what_another_kind_of_run_was_making_on_its_way_ends_with_it(tables: Tables) -> None:
+    tables.put("events", id=[1])
+    ancestor = tables.function("slow_rows", SLOW.format(60), "slow", ["events"])
+    operation = tables.yard.call(
+        "executeAsyncFeatureGroupOperation", query="SELECT id FROM slow_rows", useLatestVersion=False
+    )
+    tables.wait_until(lambda: any(each.status == "GENERATING" for each in tables.versions(ancestor)))
+    run_id = tables.versions(ancestor)[0].run_id
+    assert run_id is not None
+    assert tables.yard.agent is not None
+    # As if the platform had failed this run for good, in the middle of what it does.
+    with tables.yard.database.write() as session:
+        run = session.get_one(Run, run_id)
+        assert run.target == operation["featureGroupOperationRunId"]
+        claim = Claim(
+            run_id, run.kind, run.target, run.payload, run.attempt, run.fence, run.cores, run.memory_gib, run.gpus,
+            cancel_requested=False,
+        )  # fmt: skip
+        events = tables.yard.agent.events
+        assert end(session, claim, tables.yard.house.kinds[run.kind], RunState.FAILED, "lost", utc_now(), events)
+    [version] = tables.versions(ancestor)
+    assert (version.status, version.error) == ("FAILED", "lost")
+
+
+def test_a_version_waits_for_its_import_without_losing_attempts(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(materialize, "IMPORT_WAIT_S", 0.2)
+    monkeypatch.setattr(materialize, "AGAIN_AFTER_S", 0.1)
+    upload = tables.yard.call("createDatasetFromUpload", tableName="late")
+    group = tables.sql("later", "SELECT count(*) AS n FROM late")
+    version_id = tables.yard.call("createFeatureGroupVersion", featureGroupId=group)["featureGroupVersion"]
+
+    def run() -> Run:
+        with tables.yard.database.read() as session:
+            return session.scalars(select(Run).where(Run.target == version_id)).one()
+
+    fence = run().max_attempts + 2
+    tables.wait_until(lambda: run().fence >= fence)
+    assert "still being imported" in (run().reason or "")
+    Files(tables.yard).finish(upload, b"a\n1\n2\n")
+    assert tables.wait(version_id)["status"] == "COMPLETE"
+    assert run().attempt == 1
+    assert tables.rows(version_id)["n"].tolist() == [2]
+
+
 def test_what_a_cancelled_run_was_making_for_its_target_ends_as_well(tables: Tables) -> None:
     tables.put("events", id=[1])
     ancestor = tables.function("slow_rows", SLOW.format(60), "slow", ["events"])
     top = tables.sql("top", "SELECT id FROM slow_rows")
     version_id = tables.yard.call("createFeatureGroupVersion", featureGroupId=top)["featureGroupVersion"]
-    deadline = time.monotonic() + 60
-    while not any(each.status == "GENERATING" for each in tables.versions(ancestor)):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    tables.wait_until(lambda: any(each.status == "GENERATING" for each in tables.versions(ancestor)))
     with tables.yard.database.write() as session:
         cancel(session, RunId(session.scalars(select(Run.run_id).where(Run.target == version_id)).one()))
     assert tables.wait(version_id, 20)["status"] == "FAILED"

@@ -21,6 +21,7 @@ from modelyard.container import Container
 from modelyard.database import Database
 from modelyard.execution import claims
 from modelyard.execution.context import Claim, ClaimLost, Permanent, Retry, RunContext, RunKind, Stopped
+from modelyard.execution.events import RunEvents
 from modelyard.execution.liveness import LifeLock, is_dead, machine_name
 from modelyard.execution.logs import FLUSH_S
 from modelyard.execution.queue import Demand
@@ -56,10 +57,12 @@ class Agent:
         settings: Settings,
         clock: Clock = utc_now,
         companions: Sequence[Companion] = (),
+        events: RunEvents | None = None,
     ) -> None:
         self._companions = companions
         self.agent_id = AgentId(new_id())
         self._database, self._kinds, self._parts, self._settings, self._clock = database, kinds, parts, settings, clock
+        self.events = events or RunEvents()
         self.capacity = capacity_of(settings)
         self._running: dict[RunId, tuple[RunContext, threading.Thread]] = {}
         self._lock = threading.Lock()
@@ -197,11 +200,11 @@ class Agent:
         except Permanent as error:
             self._end(claim, kind, RunState.FAILED, str(error))
         except Retry as error:
-            self._retry(context, kind, str(error), error.after_s)
+            self._retry(context, kind, error)
         except Exception as error:  # the run's door: whatever a run raises must not end the agent
             log.exception("run %s (%s %s) failed", claim.run_id, claim.kind, claim.target)
             backoff = min(2.0 ** (claim.attempt - 1), MAX_BACKOFF_S)
-            self._retry(context, kind, f"the platform failed: {type(error).__name__}: {error}", backoff)
+            self._retry(context, kind, Retry(f"the platform failed: {type(error).__name__}: {error}", backoff))
         finally:
             context.logs.flush()
 
@@ -219,18 +222,18 @@ class Agent:
             # Only a cancelled run is still ours to end; one that was taken over is left alone by the fence.
             self._end(context.claim, kind, RunState.CANCELLED, "cancelled")
 
-    def _retry(self, context: RunContext, kind: RunKind, reason: str, after_s: float) -> None:
+    def _retry(self, context: RunContext, kind: RunKind, why: Retry) -> None:
         claim = context.claim
         with self._database.read() as session:
             allowed = session.scalar(select(Run.max_attempts).where(Run.run_id == claim.run_id)) or 0
-        if not kind.long_lived and 0 < allowed <= claim.attempt:
-            self._end(claim, kind, RunState.FAILED, reason)
+        if why.counted and not kind.long_lived and 0 < allowed <= claim.attempt:
+            self._end(claim, kind, RunState.FAILED, str(why))
         else:
-            self._give_back(claim, reason, after_s, counted=True)
+            self._give_back(claim, str(why), why.after_s, counted=why.counted)
 
     def _end(self, claim: Claim, kind: RunKind, state: RunState, reason: str) -> None:
         with self._database.write() as session:
-            claims.end(session, claim, kind, state, reason, self._clock())
+            claims.end(session, claim, kind, state, reason, self._clock(), self.events)
 
     def _give_back(self, claim: Claim, reason: str, after_s: float, *, counted: bool) -> None:
         not_before = self._clock() + timedelta(seconds=after_s)
@@ -276,7 +279,7 @@ class Agent:
             )
             dead = {agent for agent in session.scalars(here) if is_dead(self._lives, agent)}
         with self._database.write() as session:
-            reaped = claims.reap(session, self._kinds, dead, now)
+            reaped = claims.reap(session, self._kinds, dead, now, self.events)
         for run_id, state in reaped:
             log.warning("run %s was lost by its agent, now %s", run_id, state)
         if reaped and self._bell:

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.orm import Session
 
 from modelyard.execution.context import Claim, RunKind
+from modelyard.execution.events import RunEvents
 from modelyard.execution.queue import Demand
 from modelyard.execution.records import Run, RunState
 from modelyard.ids import AgentId, RunId
@@ -90,19 +91,23 @@ def give_back(session: Session, claim: Claim, reason: str | None, not_before: da
     session.execute(update(Run).where(*mine).values(**values))
 
 
-def end(session: Session, claim: Claim, kind: RunKind, state: RunState, reason: str, now: datetime) -> bool:
-    """Ends a claimed run as FAILED or CANCELLED and tells its owner; False if it was no longer this claim's."""
+def end(
+    session: Session, claim: Claim, kind: RunKind, state: RunState, reason: str, now: datetime, events: RunEvents
+) -> bool:
+    """Ends a claimed run as FAILED or CANCELLED, tells its owner and who else listens; False if it was lost before."""
     mine = (Run.run_id == claim.run_id, Run.fence == claim.fence, Run.state == RunState.RUNNING)
     values = {"state": state, "reason": reason, "completed_at": now, "claimed_by": None, "lease_until": None}
     changed = session.execute(update(Run).where(*mine).values(**values).returning(Run.run_id)).first()
     if changed is None:
         return False
     kind.give_up(session, claim.payload, reason)
+    for hear in events.given_up:
+        hear(session, claim.run_id, reason)
     return True
 
 
 def reap(
-    session: Session, kinds: Mapping[str, RunKind], dead: Collection[AgentId], now: datetime
+    session: Session, kinds: Mapping[str, RunKind], dead: Collection[AgentId], now: datetime, events: RunEvents
 ) -> list[tuple[RunId, RunState]]:
     """Takes runs from agents that are `dead` or whose lease is over: back on the table, or FAILED after the last."""
     over: ColumnElement[bool] = or_(Run.lease_until < now, Run.claimed_by.in_(dead))
@@ -116,7 +121,7 @@ def reap(
         spent = not kind.long_lived and 0 < run.max_attempts <= run.attempt
         if spent:
             reason = f"the agent that worked on this was lost {run.attempt} times"
-            end(session, claim, kind, RunState.FAILED, reason, now)
+            end(session, claim, kind, RunState.FAILED, reason, now, events)
         else:
             give_back(session, claim, "the agent that worked on this was lost", now, counted=not kind.long_lived)
         reaped.append((run.run_id, RunState.FAILED if spent else RunState.PENDING))

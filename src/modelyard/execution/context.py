@@ -28,11 +28,14 @@ class Permanent(Exception):
 
 
 class Retry(Exception):
-    """The run could not be done now; another attempt is made after `after_s` seconds, up to the run's limit."""
+    """The run could not be done now; another attempt is made after `after_s` seconds, up to the run's limit.
 
-    def __init__(self, message: str, after_s: float = 1.0) -> None:
+    One that only waited for something else to end is not `counted` as an attempt: it may come again for ever.
+    """
+
+    def __init__(self, message: str, after_s: float = 1.0, *, counted: bool = True) -> None:
         super().__init__(message)
-        self.after_s = after_s
+        self.after_s, self.counted = after_s, counted
 
 
 class ClaimLost(Exception):

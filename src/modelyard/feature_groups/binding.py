@@ -1,8 +1,9 @@
-"""Tells the datasets what this room wants to hear of, and refresh how a feature group is made anew."""
+"""Tells datasets and runs what this room wants to hear of, and refresh how a feature group is made anew."""
 
 from modelyard.container import Container
 from modelyard.datasets.events import DatasetEvents
-from modelyard.feature_groups import refreshing, sources
+from modelyard.execution.events import RunEvents
+from modelyard.feature_groups import refreshing, sources, versions
 
 
 def bind(parts: Container) -> None:
@@ -11,4 +12,5 @@ def bind(parts: Container) -> None:
     events.created.append(sources.make_group)
     events.version_completed.append(sources.add_dataset_version)
     events.deleting.append(sources.delete_group)
+    parts.get(RunEvents).given_up.append(versions.give_up)
     refreshing.register(parts)

@@ -35,8 +35,9 @@ __all__ = [
 
 #: Seconds between two looks at what another run makes.
 POLL_S = 0.1
-#: Seconds to wait for an import before the run gives its place up and comes again.
-IMPORT_WAIT_S = 20.0
+#: Seconds to wait for an import before the run makes room for it, and when it comes again; that costs no attempt.
+IMPORT_WAIT_S = 3.0
+AGAIN_AFTER_S = 1.0
 
 
 class MaterializationFailed(Permanent):
@@ -141,7 +142,7 @@ def _await_source(run: RunContext, group: FeatureGroup, waited_since: float) -> 
         if not state.is_running:
             raise MaterializationFailed(f"Feature group {group.table_name} has no rows: {state.reason}")
         if time.monotonic() - waited_since > IMPORT_WAIT_S:
-            raise Retry(f"the dataset of {group.table_name} is still being imported", after_s=5)
+            raise Retry(f"the dataset of {group.table_name} is still being imported", AGAIN_AFTER_S, counted=False)
     _pause(run)
 
 

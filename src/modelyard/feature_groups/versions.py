@@ -128,6 +128,16 @@ def fail(
     version.completed_at = utc_now()
 
 
+def give_up(session: Session, run_id: RunId, reason: str) -> None:
+    """Ends what a run that was given up had been making, for itself or on the way to something else, as FAILED.
+
+    What another run has taken over bears that run's id by then, and is left alone.
+    """
+    theirs = (FeatureGroupVersion.run_id == run_id, FeatureGroupVersion.status.in_(UNFINISHED))
+    for version in session.scalars(select(FeatureGroupVersion).where(*theirs).with_for_update()).all():
+        fail(version, reason)
+
+
 def to_json(value: msgspec.Struct) -> dict[str, Any]:
     """A struct as a JSON column holds it."""
     return dict(msgspec.to_builtins(value))
