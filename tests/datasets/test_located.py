@@ -23,6 +23,15 @@ def test_a_file_below_an_opened_folder_becomes_a_dataset(settings: Settings, tmp
         (tmp_path / "a.csv").write_text("a,b\n1,x\n2,y\n")
         version = yard.call("createDatasetVersionFromFileConnector", datasetId=dataset["datasetId"])
         assert files.ended(version["datasetVersion"])["rowCount"] == 2
+        scheduled = yard.call(
+            "createDatasetFromFileConnector", tableName="daily", location=location, refreshSchedule="0 6 * * *"
+        )
+        [schedule] = scheduled["refreshSchedules"]
+        assert (schedule["cron"], schedule["refreshType"]) == ("0 6 * * *", "DATASET")
+        with pytest.raises(CallFailed, match="cron"):
+            yard.call(
+                "createDatasetFromFileConnector", tableName="never", location=location, refreshSchedule="every day"
+            )
         with pytest.raises(CallFailed, match="outside of the folders"):
             yard.call("createDatasetFromFileConnector", tableName="passwd", location="file:///etc/passwd")
         with pytest.raises(CallFailed, match="s3: locations"):

@@ -38,6 +38,7 @@ from modelyard.errors import (
     InvalidParameterError,
 )
 from modelyard.ids import DatasetId, DatasetVersionId, UploadId
+from modelyard.refresh.actions import create_refresh_policy
 from modelyard.refresh.records import RefreshType
 from modelyard.refresh.schedules import forget_target
 from modelyard.storage import BlobStore
@@ -144,7 +145,7 @@ def create_dataset_from_file_connector(
     table_name: TableName,
     location: Annotated[str, "Where the file lies: file:///folder/name.csv, below a folder that the operator opened."],
     file_format: Format = None,
-    refresh_schedule: str | None = None,
+    refresh_schedule: Annotated[str | None, "A cron in UTC by which the file is read again."] = None,
     csv_delimiter: Delimiter = None,
     filename_column: str | None = None,
     start_prefix: str | None = None,
@@ -173,12 +174,13 @@ def create_dataset_from_file_connector(
         incremental=incremental,
         referenceOnlyDocumentset=reference_only_documentset,
     )
-    if refresh_schedule:
-        raise InvalidParameterError("refreshSchedule can't be given here; call createRefreshPolicy for the dataset")
     reading = read_options(file_format, csv_delimiter, parsing_config, merge_file_schemas=merge_file_schemas)
     check_location(call.settings, location)
     dataset = create_dataset(call, table_name, reading, version_limit, location=location)
     add_located_version(call.session, dataset, reading, location)
+    if refresh_schedule:
+        ids, kind = [dataset.dataset_id], RefreshType.DATASET
+        create_refresh_policy(call, name=table_name, cron=refresh_schedule, refresh_type=kind, dataset_ids=ids)
     return dataset_shape(call.session, dataset)
 
 
