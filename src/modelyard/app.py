@@ -55,8 +55,8 @@ from modelyard.storage import BlobStore
 class Slice(NamedTuple):
     """What a slice brings into the house; what it has no need of is absent."""
 
-    #: Its verbs.
-    actions: ModuleType
+    #: Its verbs, in as many files as they need.
+    actions: tuple[ModuleType, ...]
     #: What an agent may be asked to do for it, as `KINDS`.
     runs: ModuleType | None = None
     #: What it adds to the parts, and what it binds to the slices below it, as `bind(parts)`.
@@ -65,14 +65,14 @@ class Slice(NamedTuple):
 
 #: The table of contents, from the lowest slice up: each may listen to those before it.
 SLICES = (
-    Slice(accounts_actions),
-    Slice(projects_actions),
-    Slice(refresh_actions, refresh_runs, refresh_binding),
-    Slice(datasets_actions, datasets_runs, datasets_binding),
-    Slice(feature_groups_actions, feature_groups_runs, feature_groups_binding),
-    Slice(models_actions, models_runs, models_binding),
-    Slice(deployments_actions, deployments_runs, deployments_binding),
-    Slice(batch_predictions_actions, batch_predictions_runs, batch_predictions_binding),
+    Slice((accounts_actions,)),
+    Slice((projects_actions,)),
+    Slice((refresh_actions,), refresh_runs, refresh_binding),
+    Slice((datasets_actions,), datasets_runs, datasets_binding),
+    Slice((feature_groups_actions,), feature_groups_runs, feature_groups_binding),
+    Slice((models_actions,), models_runs, models_binding),
+    Slice((deployments_actions,), deployments_runs, deployments_binding),
+    Slice((batch_predictions_actions,), batch_predictions_runs, batch_predictions_binding),
 )
 
 
@@ -100,7 +100,7 @@ def open_house(settings: Settings, clock: Clock = utc_now) -> House:
 
 def all_actions() -> dict[str, Action]:
     """Every action of every slice, by name."""
-    return collect(entry.actions for entry in SLICES)
+    return collect(module for entry in SLICES for module in entry.actions)
 
 
 def all_kinds() -> dict[str, RunKind]:
