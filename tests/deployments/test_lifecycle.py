@@ -4,7 +4,9 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -17,7 +19,9 @@ from modelyard.deployments.promotion import is_worse, promote
 from modelyard.deployments.records import Replica
 from modelyard.models.records import ModelVersion, VersionStatus
 from modelyard.settings import Settings
+from tests.conftest import shared_cache
 from tests.deployments.conftest import Workshop, open_workshop
+from tests.deployments.processes import listeners
 from tests.yard import CallFailed, Yard
 
 pytestmark = pytest.mark.sandbox
@@ -271,7 +275,7 @@ def test_a_replica_that_is_killed_from_outside_is_replaced(own_workshop: Worksho
     deployment_id, token = own_workshop.deploy(own_workshop.make_version(CRASHES)), own_workshop.token()
     with yard.database.read() as session:
         path = session.scalars(select(Replica.socket)).one()
-    holders = [pid for pid in _processes() if pid != os.getpid() and _listens(pid, path)]
+    holders = listeners(path)
     assert holders
     for pid in holders:
         os.kill(pid, signal.SIGKILL)
@@ -280,15 +284,55 @@ def test_a_replica_that_is_killed_from_outside_is_replaced(own_workshop: Worksho
         assert time.monotonic() < deadline
 
 
-def _processes() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+def test_several_replicas_share_the_calls(settings: Settings, base_lock: str) -> None:
+    source = """
+import time, uuid
+name = str(uuid.uuid4())
+
+def train():
+    return None
+
+def predict(model, query):
+    time.sleep(query["sleep"])
+    return name
+"""
+    with Yard(msgspec.structs.replace(settings, replicas=2)) as yard:
+        workshop = open_workshop(yard, base_lock)
+        deployment_id, token = workshop.deploy(workshop.make_version(source)), workshop.token()
+
+        def call(sleep: float) -> str:
+            return str(ask(yard, token, deployment_id, {"sleep": sleep}).json()["result"])
+
+        # One after the other, in turn; at once, to the one with the fewest.
+        one_by_one = Counter(call(0) for _ in range(20))
+        assert sorted(one_by_one.values()) == [10, 10]
+        began = time.monotonic()
+        with ThreadPoolExecutor(8) as pool:
+            at_once = Counter(pool.map(call, [0.2] * 8))
+        assert sorted(at_once.values()) == [4, 4]
+        assert time.monotonic() - began < 1.4
+        # One of them killed: the other goes on, and a new one comes.
+        with yard.database.read() as session:
+            path = session.scalars(select(Replica.socket)).first()
+        assert path
+        for pid in listeners(path):
+            os.kill(pid, signal.SIGKILL)
+        assert {ask(yard, token, deployment_id, {"sleep": 0}).status_code for _ in range(20)} <= {200, 500}
+        deadline = time.monotonic() + 20
+        while len({call(0) for _ in range(6)}) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
-def _listens(pid: int, path: str) -> bool:
-    inode = next(
-        (line.split()[6] for line in Path("/proc/net/unix").read_text().splitlines() if line.endswith(path)), ""
-    )
-    try:
-        return any(link.readlink().name == f"socket:[{inode}]" for link in Path(f"/proc/{pid}/fd").iterdir())
-    except OSError:
-        return False
+def test_a_long_path_of_the_home_has_its_sockets_elsewhere(tmp_path: Path, base_lock: str) -> None:
+    home = tmp_path / ("a" * 60) / ("b" * 60)
+    home.mkdir(parents=True)
+    with Yard(Settings.load({}, home=home, cache=shared_cache(), port=0)) as yard:
+        workshop = open_workshop(yard, base_lock)
+        deployment_id, token = workshop.deploy(workshop.make_version()), workshop.token()
+        assert ask(yard, token, deployment_id, {}).status_code == 200
+        with yard.database.read() as session:
+            path = Path(session.scalars(select(Replica.socket)).one())
+        assert not path.is_relative_to(home)
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert not path.exists()
