@@ -17,6 +17,7 @@ import difflib
 import inspect
 import json
 import re
+import reprlib
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -193,7 +194,7 @@ class Action:
 
     def _unknown(self, wire_name: str) -> str:
         names = [parameter.wire_name for parameter in self.parameters]
-        near = difflib.get_close_matches(wire_name, names, n=1)
+        near = difflib.get_close_matches(wire_name[:100], names, n=1)
         hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(names) or 'no parameters'}."
         return f"{self.name} has no parameter {_shorten(wire_name)}; {hint}"
 
@@ -381,5 +382,11 @@ def _choices(parameter: Parameter) -> str:
 
 
 def _shorten(value: Wire) -> str:
-    text = repr(str(value) if isinstance(value, str) else value)
+    text = _SHORT.repr(str(value) if isinstance(value, str) else value)
     return text if len(text) <= 100 else text[:97] + "..."
+
+
+#: Writes down no more of a value than anybody reads: of a list of millions its first items.
+_SHORT = reprlib.Repr()
+_SHORT.maxlist = _SHORT.maxdict = _SHORT.maxtuple = 10
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100

@@ -53,7 +53,10 @@ def _texts(items: Iterable[tuple[str, str]]) -> dict[str, Wire]:
 
 async def _json(request: Request, settings: Settings) -> dict[str, Wire]:
     check_length(request, settings.body_limit)
-    body = b"".join([chunk async for chunk in limited(request, settings.body_limit)])
+    try:
+        body = b"".join([chunk async for chunk in limited(request, settings.body_limit)])
+    except ClientDisconnect:
+        raise InvalidRequest("The connection was closed before the body had arrived") from None
     if not body.strip():
         return {}
     try:

@@ -51,6 +51,8 @@ Result = TypeVar("Result")
 #: Threads that actions run in.
 THREADS = 16
 FILE_CHUNK = 1024**2
+#: Bytes from which a body is large.
+LARGE = 64 * 1024
 #: Calls that may be held at once until what they ask about has ended; further ones are answered as it stands.
 HELD_AT_ONCE = 64
 #: In the User-Agent of the official client, whose waits sleep two to five seconds between two looks.
@@ -109,12 +111,19 @@ class Door:
             self._guard.check_origin(request)
         holder = await self._authenticate(request, action)
         async with wire_values(request, self._settings) as values:
-            arguments = action.decode(values)
+            arguments = await self._decode(request, action, values)
             call = self._call(request, holder, request_id)
             result = await self._perform(lambda: self._in_transaction(action, arguments, call))
             if isinstance(result, UnderWay):
                 result = await self._hold(request, result, lambda: self._in_transaction(action, arguments, call))
         return _response(result, request_id)
+
+    async def _decode(self, request: Request, action: Action, values: Mapping[str, Wire]) -> dict[str, object]:
+        """The arguments; a large body's in a thread, so that nobody waits behind it."""
+        chunked = "transfer-encoding" in request.headers
+        if not chunked and int(request.headers.get("content-length", 0)) < LARGE:
+            return action.decode(values)
+        return await self._in_thread(lambda: action.decode(values))
 
     def _find(self, request: Request, name: str) -> Action:
         action = self._actions.get(name)

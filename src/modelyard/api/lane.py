@@ -52,6 +52,8 @@ KINDS = {"/api/v0/predict": Kind.PREDICT, "/api/v0/predictMultiple": Kind.PREDIC
 LOGGED_A_SECOND = 50
 #: Results up to this size are joined with their envelope, larger ones sent after it.
 JOINED = 64 * 1024
+#: Largest body that may itself say whose it is: until it is read whole, nobody knows whether its sender may ask.
+UNNAMED = 1024**2
 OPENING, CLOSING = b'{"success":true,"result":', b',"requestId":"'
 
 
@@ -85,7 +87,7 @@ class Lane:
         target: Target | None = None
         try:
             target = self._target(scope["query_string"])
-            body = await self._read(scope, receive)
+            body = await self._read(scope, receive, target)
             if not target.is_plain or body[:1] != b"{":
                 target, body = rewrite(target, scope, body)
             line = self._find(target, scope)
@@ -184,7 +186,7 @@ class Lane:
 
     # -- bytes in and out ---------------------------------------------------------------------------------------
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+    async def _read(self, scope: Scope, receive: Receive, target: Target) -> bytes:
         method = scope["method"]
         if method == "GET":
             return b""
@@ -199,6 +201,10 @@ class Lane:
             if len(body) > limit:
                 raise _too_large(len(body), limit)
             return body
+        if not target.is_plain:
+            limit = min(limit, UNNAMED)
+        elif self._find(target, scope) is None:
+            await self._find_anew(target, scope)  # raises: nothing is kept for a caller who may not ask
         return await _read_rest(body, scope, receive, limit)
 
     async def _succeed(self, send: Send, result: bytes | bytearray, request_id: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import uvicorn
 from starlette.types import ASGIApp
 
+from modelyard.api.bounded_head import BoundedHeadProtocol
 from modelyard.api.one_write import OneWriteProtocol
 
 BACKLOG = 2048
@@ -30,6 +31,10 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+class Protocol(OneWriteProtocol, BoundedHeadProtocol):
+    """uvicorn's protocol as this house wants it."""
+
+
 class Server:
     """A server that can be stopped from another thread."""
 
@@ -39,12 +44,13 @@ class Server:
         config = uvicorn.Config(
             application,
             loop="uvloop",
-            http=OneWriteProtocol,
+            http=Protocol,
             ws="none",
             lifespan="on",
             log_config=None,
             log_level=logging.WARNING,
             access_log=False,
+            proxy_headers=False,  # `application.py` reads them, past the fast lane
             server_header=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=10,
