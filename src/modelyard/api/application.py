@@ -3,6 +3,7 @@
 Routes: `/api/v0/{action}`, `/api/{action}` (what the client calls the proxy), `/openapi.json`, `/healthz`.
 """
 
+import os
 from collections.abc import Callable, Mapping
 
 from starlette.applications import Starlette
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from modelyard.actions import Action
 from modelyard.api.door import Door
@@ -40,7 +42,7 @@ def build_application(door: Door, actions: Mapping[str, Action], health: HealthC
     def nowhere(_: Request, __: Exception) -> Response:
         return failure(Generic404Error("There is nothing here: actions are called under /api/v0/"), new_id())
 
-    return Starlette(
+    application = Starlette(
         routes=[
             Route("/api/v0/{action}", door.answer, methods=VERBS),
             Route("/api/{action}", by_proxy, methods=VERBS),
@@ -49,3 +51,5 @@ def build_application(door: Door, actions: Mapping[str, Action], health: HealthC
         ],
         exception_handlers={404: nowhere},
     )
+    # Here and not in uvicorn, so that predictions, which need no address of the caller, don't pay for it.
+    return ProxyHeadersMiddleware(application, os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1"))  # type: ignore[arg-type, return-value]
