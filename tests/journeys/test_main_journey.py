@@ -26,22 +26,22 @@ def test_the_whole_life_of_a_model(client_of: abacusai.ApiClient) -> None:
     pd.testing.assert_frame_equal(group.load_as_pandas(), table, check_dtype=False)
     client.create_feature_group_from_function("dry_mixes", dry_mixes, "dry_mixes", input_feature_groups=["concrete"])
     counted = client.execute_feature_group_sql("SELECT COUNT(*) AS n FROM concrete WHERE water < cement")
-    assert counted["n"].tolist() == [len(dry_mixes(table))]
+    assert counted["n"].tolist() == [len(dry_mixes(table))]  # type: ignore[no-untyped-call]
 
     model = client.create_model_from_python(project.project_id, SOURCE, "train", ["dry_mixes"], "predict")
     model.wait_for_training()
     version = model.latest_model_version.refresh()
     assert (version.status, version.error) == ("COMPLETE", None)
     [logs] = version.get_training_logs(stdout=True, stderr=True)
-    assert logs.stdout == f"trained on {len(dry_mixes(table))} mixes\n"
+    assert logs.stdout == f"trained on {len(dry_mixes(table))} mixes\n"  # type: ignore[no-untyped-call]
 
     token = client.create_deployment_token(project.project_id).deployment_token
     deployment = client.create_deployment(model_id=model.model_id)
     deployment.wait_for_deployment()
     assert deployment.refresh().status == "ACTIVE"
-    queries = [row.to_dict() for _, row in dry_mixes(table).head(5).iterrows()]
-    local = train(dry_mixes(table))
-    expected = [predict(local, query) for query in queries]
+    queries = [row.to_dict() for _, row in dry_mixes(table).head(5).iterrows()]  # type: ignore[no-untyped-call]
+    local = train(dry_mixes(table))  # type: ignore[no-untyped-call]
+    expected = [predict(local, query) for query in queries]  # type: ignore[no-untyped-call]
     assert [client.predict(token, deployment.deployment_id, query) for query in queries] == expected
     assert client.predict_multiple(token, deployment.deployment_id, queries) == expected
 
