@@ -4,10 +4,11 @@ Written by imports and SQL alike, batch by batch: only a row group is ever held 
 table one column. Every file lies in the guest's own corner of its working directory; the host collects it.
 """
 
+import functools
 import itertools
 import os
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import arrow_types
 
@@ -17,23 +18,37 @@ if TYPE_CHECKING:
 #: Where results lie, relative to the working directory.
 FOLDER = ".modelyard/table"
 TWIN = f"{FOLDER}/twin.arrow"
-_GROUP_ROWS = 1_000_000
-_GROUP_BYTES = 128 * 1024**2
-_PART_BYTES = 2 * 1024**3 - _GROUP_BYTES
-#: Tables whose columns take more than this together are put into their twin column by column.
-_WHOLE_BYTES = 192 * 1024**2
+#: What a value of no fixed width is reckoned to take beside its own bytes.
+_LOOSE_BYTES = 16
 
 
-def write_table(schema: "pyarrow.Schema", batches: Iterable["pyarrow.RecordBatch"]) -> dict[str, object]:
+class Sizes(NamedTuple):
+    """How large what is written, and what is held in memory, may become."""
+
+    #: Rows, and bytes in memory, of a row group.
+    group_rows: int = 1_000_000
+    group_bytes: int = 128 * 1024**2
+    #: A part that has grown to this is closed, and the next one begun.
+    part_bytes: int = 2 * 1024**3 - 128 * 1024**2
+    #: Tables that take more than this in memory are put into their twin column by column.
+    whole_bytes: int = 192 * 1024**2
+
+
+SIZES = Sizes()
+
+
+def write_table(
+    schema: "pyarrow.Schema", batches: Iterable["pyarrow.RecordBatch"], sizes: Sizes = SIZES
+) -> dict[str, object]:
     """Writes the batches as Parquet parts and as a twin; gives the host's description of the table."""
     os.makedirs(FOLDER, exist_ok=True)
     target = arrow_types.plain_schema(schema)
-    writer = _PartWriter(target)
+    writer = _PartWriter(target, sizes)
     for batch in batches:
         if batch.num_rows:
             writer.add(arrow_types.convert(batch, target))
     parts = writer.finish()
-    write_twin([str(part["path"]) for part in parts], TWIN)
+    write_twin([str(part["path"]) for part in parts], TWIN, sizes)
     columns = [
         {"name": field.name, "type": str(field.type), "nullable": bool(nulls)}
         for field, nulls in zip(target, writer.nulls, strict=True)
@@ -41,16 +56,16 @@ def write_table(schema: "pyarrow.Schema", batches: Iterable["pyarrow.RecordBatch
     return {"parts": parts, "twin": TWIN, "columns": columns, "rows": sum(part["rows"] for part in parts)}
 
 
-def write_twin(sources: Sequence[Any], target: str) -> None:
+def write_twin(sources: Sequence[Any], target: str, sizes: Sizes = SIZES) -> None:
     """Writes the Parquet files (paths or seekable files) as one uncompressed Arrow record batch to `target`."""
     import pyarrow
 
     files = [Columns(source) for source in sources]
     schema = files[0].schema
-    large = sum(file.bytes for file in files) > _WHOLE_BYTES
+    large = sum(file.bytes for file in files) > sizes.whole_bytes
     columns = []
     for index, field in enumerate(schema):
-        column = _column(files, index, field.type)
+        column = _column(files, index, field.type, one_by_one=large)
         if large:
             column = _spill(column, f"{target}.{index}")
         columns.append(column)
@@ -63,8 +78,8 @@ def write_twin(sources: Sequence[Any], target: str) -> None:
 class _PartWriter:
     """Collects batches to row groups and row groups to files."""
 
-    def __init__(self, schema: "pyarrow.Schema") -> None:
-        self._schema = schema
+    def __init__(self, schema: "pyarrow.Schema", sizes: Sizes) -> None:
+        self._schema, self._sizes = schema, sizes
         self._pending: list[pyarrow.RecordBatch] = []
         self._pending_rows = self._pending_bytes = 0
         self._open: Any = None
@@ -77,7 +92,7 @@ class _PartWriter:
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
         self._pending_bytes += batch.nbytes
-        if self._pending_rows >= _GROUP_ROWS or self._pending_bytes >= _GROUP_BYTES:
+        if self._pending_rows >= self._sizes.group_rows or self._pending_bytes >= self._sizes.group_bytes:
             self._flush()
 
     def finish(self) -> list[dict[str, Any]]:
@@ -98,11 +113,12 @@ class _PartWriter:
             self._open = pyarrow.parquet.ParquetWriter(
                 path, self._schema, compression="zstd", compression_level=1, version="2.6"
             )
-        for start in range(0, max(table.num_rows, 1), _GROUP_ROWS):
-            self._open.write_table(table.slice(start, _GROUP_ROWS), row_group_size=_GROUP_ROWS)
+        rows = self._sizes.group_rows
+        for start in range(0, max(table.num_rows, 1), rows):
+            self._open.write_table(table.slice(start, rows), row_group_size=rows)
         self._parts[-1]["rows"] += table.num_rows
         self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
-        if os.path.getsize(self._parts[-1]["path"]) >= _PART_BYTES:
+        if os.path.getsize(self._parts[-1]["path"]) >= self._sizes.part_bytes:
             self._close()
 
     def _close(self) -> None:
@@ -126,14 +142,15 @@ def mapped(descriptors: list[int]) -> list[Any]:
     return views
 
 
-def _column(files: "Sequence[Columns]", index: int, kind: Any) -> "pyarrow.Array":
+def _column(files: "Sequence[Columns]", index: int, kind: Any, *, one_by_one: bool) -> "pyarrow.Array":
     """One column of all files as one array in its wide form."""
     import pyarrow
 
     target = arrow_types.wide(kind)
     chunks = []
     for file in files:
-        chunks += [chunk if chunk.type == target else chunk.cast(target) for chunk in file.read(index).chunks]
+        found = file.read_alone(index) if one_by_one else file.read(index)
+        chunks += [chunk if chunk.type == target else chunk.cast(target) for chunk in found.chunks]
     if not chunks:
         return pyarrow.array([], target)
     return chunks[0] if len(chunks) == 1 and not chunks[0].offset else pyarrow.concat_arrays(chunks)
@@ -148,16 +165,22 @@ class Columns:
         self.file = pyarrow.parquet.ParquetFile(source)
         self.schema = self.file.schema_arrow
         metadata = self.file.metadata
-        self.bytes = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+        encoded = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+        #: What the file's columns take in memory; values that repeat take little in the file.
+        self.bytes = encoded + metadata.num_rows * sum(_width(field.type) for field in self.schema)
         # Parquet numbers the primitive columns below nested ones: where each column's begin.
         self._leaves = [0, *itertools.accumulate(_leaf_count(field.type) for field in self.schema)]
-        self._all: pyarrow.Table | None = None
+
+    @functools.cached_property
+    def _whole(self) -> "pyarrow.Table":
+        return self.file.read()
 
     def read(self, index: int) -> "pyarrow.ChunkedArray":
-        """The column at that position. A small file is read once, whole."""
-        if self.bytes <= _WHOLE_BYTES:
-            self._all = self.file.read() if self._all is None else self._all
-            return self._all.column(index)
+        """The column at that position; a small file is read once, whole."""
+        return self._whole.column(index) if self.bytes <= SIZES.whole_bytes else self.read_alone(index)
+
+    def read_alone(self, index: int) -> "pyarrow.ChunkedArray":
+        """The column at that position; nothing else is read, and nothing kept."""
         leaves = range(self._leaves[index], self._leaves[index + 1])
         return self.file.reader.read_all(column_indices=list(leaves)).column(0)
 
@@ -167,6 +190,14 @@ def _leaf_count(kind: Any) -> int:
     if not count or hasattr(kind, "index_type"):
         return 1
     return sum(_leaf_count(kind.field(at).type) for at in range(count))
+
+
+def _width(kind: Any) -> int:
+    """Bytes that a value takes in memory, as far as its type says."""
+    try:
+        return max(int(kind.bit_width) // 8, 1)
+    except ValueError:
+        return _LOOSE_BYTES * _leaf_count(kind)
 
 
 def _spill(column: "pyarrow.Array", path: str) -> "pyarrow.Array":

@@ -1,0 +1,63 @@
+"""Tables on their way out of a guest, with sizes so small that a few rows reach what else takes gigabytes."""
+
+import datetime as dt
+import decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet
+import pytest
+
+from modelyard.sandbox.guest import parts
+from modelyard.sandbox.guest.parts import SIZES, Columns, Sizes
+
+ROWS = 1000
+TABLE = pa.table({
+    "number": pa.array(range(ROWS)),
+    "gaps": pa.array([None if at % 3 else at / 2 for at in range(ROWS)]),
+    "same": pa.array(["always the same words"] * ROWS),
+    "when": pa.array([dt.timedelta(seconds=at) for at in range(ROWS)]),
+    "price": pa.array([decimal.Decimal(at) / 4 for at in range(ROWS)]),
+    "nested": pa.array([{"a": [at] * (at % 4), "b": {"c": str(at)}} for at in range(ROWS)]),
+    "last": pa.array([at % 2 == 0 for at in range(ROWS)]),
+})  # fmt: skip
+SMALL = Sizes(group_rows=100, group_bytes=10_000, part_bytes=4_000, whole_bytes=1)
+
+
+@pytest.mark.parametrize("sizes", [SIZES, SMALL])
+def test_parts_and_twin_hold_the_rows_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: Sizes) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = parts.write_table(TABLE.schema, TABLE.to_batches(max_chunksize=64), sizes)
+    files = sorted(tmp_path.glob(".modelyard/table/*.parquet"))
+    assert len(files) == 1 if sizes is SIZES else len(files) > 3
+    assert told["parts"] == [
+        {
+            "path": str(file.relative_to(tmp_path)),
+            "rows": pyarrow.parquet.read_metadata(file).num_rows,
+            "size": file.stat().st_size,
+        }
+        for file in files
+    ]
+    assert pa.concat_tables(pyarrow.parquet.read_table(file) for file in files).equals(TABLE)
+    with pa.memory_map(str(tmp_path / parts.TWIN)) as source:
+        twin = pyarrow.ipc.open_file(source)
+        assert twin.num_record_batches == 1
+        assert twin.read_all().to_pylist() == TABLE.to_pylist()
+    left = [file.name for file in (tmp_path / ".modelyard/table").iterdir() if file.suffix != ".parquet"]
+    assert left == ["twin.arrow"]
+
+
+def test_a_table_without_rows_is_one_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = parts.write_table(TABLE.schema, [], SMALL)
+    assert (told["rows"], len(list(tmp_path.glob(".modelyard/table/*.parquet")))) == (0, 1)
+    with pa.memory_map(str(tmp_path / parts.TWIN)) as source:
+        assert pyarrow.ipc.open_file(source).read_all().num_rows == 0
+
+
+def test_what_repeats_is_reckoned_by_what_it_takes_in_memory(tmp_path: Path) -> None:
+    file = tmp_path / "same.parquet"
+    pyarrow.parquet.write_table(pa.table({"n": [7] * 1_000_000, "s": ["x"] * 1_000_000}), file)
+    assert file.stat().st_size < 100_000
+    assert Columns(file).bytes > 8_000_000 + 8_000_000
