@@ -99,7 +99,7 @@ def test_a_table_name_is_given_once_in_an_organisation(files: Files) -> None:
         files.begin("only_once")
 
 
-@pytest.mark.parametrize("name", ["", "1a", "a b", "a-b", "../x", "a" * 121, "é"])
+@pytest.mark.parametrize("name", ["", "a b", "a-b", "../x", "a" * 121, "é"])
 def test_bad_table_names_are_refused(files: Files, name: str) -> None:
     with pytest.raises(CallFailed, match="InvalidParameterError"):
         files.begin(name or " ")

@@ -1,13 +1,7 @@
 """An agent that is killed in the middle of a training: another takes it over, and it ends once."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -16,6 +10,7 @@ from modelyard.execution import Run, RunState
 from modelyard.ids import ModelVersionId
 from modelyard.models.records import ModelVersion
 from modelyard.settings import Settings
+from tests.agents import agent_process, guests
 from tests.models.house import make_model, wait_for_end, wait_for_words
 from tests.yard import Yard
 
@@ -36,37 +31,6 @@ def predict(model, query):
 """
 
 
-@contextmanager
-def agent_process(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
-    """An agent of its own process, killed at the end if it still lives."""
-    variables = {
-        "MODELYARD_HOME": str(settings.home),
-        "MODELYARD_CACHE": str(settings.cache),
-        "MODELYARD_POLL_S": "0.1",
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "modelyard", "agent"], env=os.environ | variables, stdout=subprocess.DEVNULL
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def sleepers(home: Path) -> list[str]:
-    """Processes of guests that belong to that home."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if str(home) in line and "bwrap" in line:
-            found.append(line)
-    return found
-
-
 def test_a_training_whose_agent_is_killed_is_made_again_and_ends_once(settings: Settings) -> None:
     with Yard(settings, with_agent=False) as yard:
         version = make_model(yard, functionSourceCode=SOURCE)["latestModelVersion"]["modelVersion"]
@@ -75,7 +39,7 @@ def test_a_training_whose_agent_is_killed_is_made_again_and_ends_once(settings: 
             first.send_signal(signal.SIGKILL)
             first.wait()
         time.sleep(1)
-        assert sleepers(settings.home) == []
+        assert guests(settings.home) == []
         between = yard.call("describeModelVersion", "GET", modelVersion=version)
         assert between["status"] == "TRAINING"
         assert between["partialComplete"] is False

@@ -1,0 +1,41 @@
+"""Agents in processes of their own, so that they can be killed."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from modelyard.settings import Settings
+
+
+@contextmanager
+def agent_process(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    """An agent of that house, killed at the end if it still lives."""
+    variables = {
+        "MODELYARD_HOME": str(settings.home),
+        "MODELYARD_CACHE": str(settings.cache),
+        "MODELYARD_POLL_S": "0.1",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "modelyard", "agent"], env=os.environ | variables, stdout=subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def guests(home: Path) -> list[str]:
+    """Command lines of the guests that belong to that house."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(home) in line and "bwrap" in line:
+            found.append(line)
+    return found
