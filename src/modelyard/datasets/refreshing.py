@@ -7,7 +7,7 @@ from modelyard.container import Container
 from modelyard.datasets.creating import add_located_version
 from modelyard.datasets.finding import get_dataset
 from modelyard.datasets.reading import Reading
-from modelyard.datasets.records import Dataset, DatasetVersion, VersionStatus
+from modelyard.datasets.records import Dataset, DatasetVersion, SourceType, VersionStatus
 from modelyard.errors import InvalidParameterError
 from modelyard.ids import DatasetId, DatasetVersionId, OrganizationId, ProjectId
 from modelyard.refresh.records import RefreshType
@@ -21,7 +21,7 @@ def register(parts: Container) -> None:
 
 def _check(session: Session, organization_id: OrganizationId, dataset_id: str) -> None:
     dataset = get_dataset(session, organization_id, DatasetId(dataset_id))
-    if dataset.data_source is None:
+    if dataset.source_type == SourceType.UPLOAD:
         raise InvalidParameterError(
             f"Dataset {dataset_id} was uploaded, so there is no place to read it from again; "
             "call createDatasetVersionFromUpload for its next version"
