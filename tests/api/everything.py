@@ -61,6 +61,7 @@ MEANING: dict[str, Callable[[Everything], object]] = {
             "modelVersion", "projectId", "refreshPipelineRunId", "refreshPolicyId", "uploadId",
         )
     },
+    "sinceProjectId": one("projectId"),
     "batchPredictionIds": many("batchPredictionId"),
     "datasetIds": many("datasetId"),
     "deploymentIds": many("deploymentId"),
@@ -132,6 +133,8 @@ PLAIN: dict[str, Callable[[Everything], object]] = {
     "location": lambda _: "file:///nowhere.csv",
     "part": lambda _: 0,
     "partNumber": lambda _: 1,
+    "problemType": lambda _: "regression",
+    "tags": lambda _: ["green"],
 }
 
 

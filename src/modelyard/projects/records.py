@@ -6,7 +6,7 @@ from sqlalchemy import Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.database import Record
-from modelyard.ids import OrganizationId, ProjectId
+from modelyard.ids import OrganizationId, ProjectId, UserId
 
 
 class Project(Record):
@@ -21,7 +21,11 @@ class Project(Record):
     use_case: Mapped[str]
     problem_type: Mapped[str]
     tags: Mapped[list[str]]
+    #: Who made it; None if that is not known.
+    created_by: Mapped[UserId | None]
     created_at: Mapped[datetime]
+    #: When its name or its tags were last changed.
+    updated_at: Mapped[datetime | None]
 
 
 class Occupant(Record):

@@ -25,6 +25,48 @@ def upgrade() -> None:
     sa.Column('seen_at', modelyard.database.records.Utc(), nullable=False),
     sa.PrimaryKeyConstraint('agent_id', name=op.f('pk_agents'))
     )
+    op.create_table('application_connectors',
+    sa.Column('application_connector_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('service', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('status', sa.Text(), nullable=False),
+    sa.Column('auth', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('secrets', sa.LargeBinary(), nullable=True),
+    sa.Column('is_operators', sa.Boolean(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('created_by', sa.String(), nullable=True),
+    sa.PrimaryKeyConstraint('application_connector_id', name=op.f('pk_application_connectors'))
+    )
+    with op.batch_alter_table('application_connectors', schema=None) as batch_op:
+        batch_op.create_index('ix_application_connectors_listed', ['organization_id', 'created_at'], unique=False)
+
+    op.create_table('connector_uses',
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('user_id', sa.String(), nullable=False),
+    sa.Column('connector_id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.PrimaryKeyConstraint('kind', 'user_id', 'connector_id', name=op.f('pk_connector_uses'))
+    )
+    with op.batch_alter_table('connector_uses', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_connector_uses_connector_id'), ['connector_id'], unique=False)
+
+    op.create_table('database_connectors',
+    sa.Column('database_connector_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('service', sa.Text(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('status', sa.Text(), nullable=False),
+    sa.Column('auth', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('secrets', sa.LargeBinary(), nullable=True),
+    sa.Column('is_operators', sa.Boolean(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('created_by', sa.String(), nullable=True),
+    sa.PrimaryKeyConstraint('database_connector_id', name=op.f('pk_database_connectors'))
+    )
+    with op.batch_alter_table('database_connectors', schema=None) as batch_op:
+        batch_op.create_index('ix_database_connectors_listed', ['organization_id', 'created_at'], unique=False)
+
     op.create_table('datasets',
     sa.Column('dataset_id', sa.String(), nullable=False),
     sa.Column('organization_id', sa.String(), nullable=False),
@@ -125,6 +167,20 @@ def upgrade() -> None:
     with op.batch_alter_table('feature_groups', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_feature_groups_dataset_id'), ['dataset_id'], unique=False)
 
+    op.create_table('file_connectors',
+    sa.Column('file_connector_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('bucket', sa.String(), nullable=False),
+    sa.Column('store', sa.Text(), nullable=False),
+    sa.Column('options', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('secrets', sa.LargeBinary(), nullable=True),
+    sa.Column('is_operators', sa.Boolean(), nullable=False),
+    sa.Column('verified', sa.Boolean(), nullable=False),
+    sa.Column('write_permission', sa.Boolean(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.PrimaryKeyConstraint('file_connector_id', name=op.f('pk_file_connectors')),
+    sa.UniqueConstraint('organization_id', 'bucket', name=op.f('uq_file_connectors_organization_id_bucket'))
+    )
     op.create_table('model_texts',
     sa.Column('digest', sa.String(), nullable=False),
     sa.Column('content', sa.LargeBinary(), nullable=False),
@@ -149,6 +205,14 @@ def upgrade() -> None:
     with op.batch_alter_table('models', schema=None) as batch_op:
         batch_op.create_index('ix_models_listed', ['project_id', 'created_at', 'model_id'], unique=False)
 
+    op.create_table('modules',
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('head', sa.String(), nullable=False),
+    sa.Column('notebook_id', sa.String(), nullable=True),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.PrimaryKeyConstraint('organization_id', 'name', name=op.f('pk_modules'))
+    )
     op.create_table('organizations',
     sa.Column('organization_id', sa.String(), nullable=False),
     sa.Column('name', sa.String(), nullable=False),
@@ -172,12 +236,25 @@ def upgrade() -> None:
     sa.Column('use_case', sa.String(), nullable=False),
     sa.Column('problem_type', sa.String(), nullable=False),
     sa.Column('tags', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('created_by', sa.String(), nullable=True),
     sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('updated_at', modelyard.database.records.Utc(), nullable=True),
     sa.PrimaryKeyConstraint('project_id', name=op.f('pk_projects'))
     )
     with op.batch_alter_table('projects', schema=None) as batch_op:
         batch_op.create_index('ix_projects_listed', ['organization_id', 'created_at', 'project_id'], unique=False)
 
+    op.create_table('python_functions',
+    sa.Column('python_function_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('function_type', sa.Text(), nullable=False),
+    sa.Column('head', sa.String(), nullable=False),
+    sa.Column('notebook_id', sa.String(), nullable=True),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.PrimaryKeyConstraint('python_function_id', name=op.f('pk_python_functions')),
+    sa.UniqueConstraint('organization_id', 'name', name=op.f('uq_python_functions_organization_id_name'))
+    )
     op.create_table('refresh_pipeline_runs',
     sa.Column('refresh_pipeline_run_id', sa.String(), nullable=False),
     sa.Column('refresh_policy_id', sa.String(), nullable=True),
@@ -243,6 +320,23 @@ def upgrade() -> None:
     with op.batch_alter_table('runs', schema=None) as batch_op:
         batch_op.create_index('ix_runs_claimable', ['state', 'not_before'], unique=False)
         batch_op.create_index('ix_runs_target', ['target'], unique=False)
+
+    op.create_table('source_texts',
+    sa.Column('digest', sa.String(), nullable=False),
+    sa.Column('content', sa.LargeBinary(), nullable=False),
+    sa.PrimaryKeyConstraint('digest', name=op.f('pk_source_texts'))
+    )
+    op.create_table('source_users',
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('source_kind', sa.String(), nullable=False),
+    sa.Column('source_name', sa.String(), nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('user_id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.PrimaryKeyConstraint('organization_id', 'source_kind', 'source_name', 'kind', 'user_id', name=op.f('pk_source_users'))
+    )
+    with op.batch_alter_table('source_users', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_source_users_user_id'), ['user_id'], unique=False)
 
     op.create_table('table_encodings',
     sa.Column('table_digest', sa.String(), nullable=False),
@@ -376,6 +470,47 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('model_revisions', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_model_revisions_source_digest'), ['source_digest'], unique=False)
+
+    op.create_table('module_revisions',
+    sa.Column('revision_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('source_digest', sa.String(), nullable=False),
+    sa.Column('module_dependencies', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('inferred_requirements', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('publishing_msg', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('contents', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('created_by', sa.String(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.ForeignKeyConstraint(['source_digest'], ['source_texts.digest'], name=op.f('fk_module_revisions_source_digest_source_texts')),
+    sa.PrimaryKeyConstraint('revision_id', name=op.f('pk_module_revisions'))
+    )
+    with op.batch_alter_table('module_revisions', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_module_revisions_organization_id'), ['organization_id'], unique=False)
+
+    op.create_table('python_function_revisions',
+    sa.Column('revision_id', sa.String(), nullable=False),
+    sa.Column('python_function_id', sa.String(), nullable=False),
+    sa.Column('source_digest', sa.String(), nullable=False),
+    sa.Column('function_name', sa.String(), nullable=False),
+    sa.Column('variables', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('outputs', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('package_requirements', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('inferred_requirements', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('module_dependencies', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('publishing_msg', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('description', sa.Text(), nullable=True),
+    sa.Column('examples', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('timeout_s', sa.BigInteger(), nullable=True),
+    sa.Column('digest', sa.String(), nullable=False),
+    sa.Column('created_by', sa.String(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.ForeignKeyConstraint(['python_function_id'], ['python_functions.python_function_id'], name=op.f('fk_python_function_revisions_python_function_id_python_functions'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['source_digest'], ['source_texts.digest'], name=op.f('fk_python_function_revisions_source_digest_source_texts')),
+    sa.PrimaryKeyConstraint('revision_id', name=op.f('pk_python_function_revisions'))
+    )
+    with op.batch_alter_table('python_function_revisions', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_python_function_revisions_python_function_id'), ['python_function_id'], unique=False)
 
     op.create_table('refresh_targets',
     sa.Column('refresh_policy_id', sa.String(), nullable=False),
@@ -597,6 +732,14 @@ def downgrade() -> None:
         batch_op.drop_index('ix_refresh_targets_found')
 
     op.drop_table('refresh_targets')
+    with op.batch_alter_table('python_function_revisions', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_python_function_revisions_python_function_id'))
+
+    op.drop_table('python_function_revisions')
+    with op.batch_alter_table('module_revisions', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_module_revisions_organization_id'))
+
+    op.drop_table('module_revisions')
     with op.batch_alter_table('model_revisions', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_model_revisions_source_digest'))
 
@@ -623,6 +766,11 @@ def downgrade() -> None:
 
     op.drop_table('batch_predictions')
     op.drop_table('table_encodings')
+    with op.batch_alter_table('source_users', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_source_users_user_id'))
+
+    op.drop_table('source_users')
+    op.drop_table('source_texts')
     with op.batch_alter_table('runs', schema=None) as batch_op:
         batch_op.drop_index('ix_runs_target')
         batch_op.drop_index('ix_runs_claimable')
@@ -637,6 +785,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_refresh_pipeline_runs_refresh_policy_id'))
 
     op.drop_table('refresh_pipeline_runs')
+    op.drop_table('python_functions')
     with op.batch_alter_table('projects', schema=None) as batch_op:
         batch_op.drop_index('ix_projects_listed')
 
@@ -646,11 +795,13 @@ def downgrade() -> None:
 
     op.drop_table('project_occupants')
     op.drop_table('organizations')
+    op.drop_table('modules')
     with op.batch_alter_table('models', schema=None) as batch_op:
         batch_op.drop_index('ix_models_listed')
 
     op.drop_table('models')
     op.drop_table('model_texts')
+    op.drop_table('file_connectors')
     with op.batch_alter_table('feature_groups', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_feature_groups_dataset_id'))
 
@@ -672,5 +823,17 @@ def downgrade() -> None:
         batch_op.drop_index('ix_datasets_listed')
 
     op.drop_table('datasets')
+    with op.batch_alter_table('database_connectors', schema=None) as batch_op:
+        batch_op.drop_index('ix_database_connectors_listed')
+
+    op.drop_table('database_connectors')
+    with op.batch_alter_table('connector_uses', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_connector_uses_connector_id'))
+
+    op.drop_table('connector_uses')
+    with op.batch_alter_table('application_connectors', schema=None) as batch_op:
+        batch_op.drop_index('ix_application_connectors_listed')
+
+    op.drop_table('application_connectors')
     op.drop_table('agents')
     # ### end Alembic commands ###
