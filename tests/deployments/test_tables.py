@@ -94,6 +94,15 @@ def predict(model, query, more=None, *tables):
     assert priced.predict(0) == {"more": None, "tables": 0}
 
 
+def test_a_training_on_too_few_tables_for_predict_is_refused_before_its_work(shared_yard: Yard) -> None:
+    priced = Priced(shared_yard, PRICES)
+    model_id = shared_yard.call("describeDeployment", "GET", deploymentId=priced.deployment_id)["modelId"]
+    asked = shared_yard.call("retrainModel", modelId=model_id, featureGroupIds=priced.groups[:1])
+    ended = wait_for_end(shared_yard, asked["latestModelVersion"]["modelVersion"])
+    assert ended["status"] == "FAILED"
+    assert "takes 2 table(s) after model and query, and the training has 1" in ended["error"]
+
+
 def test_tables_that_are_gone_are_named(shared_yard: Yard) -> None:
     priced = Priced(shared_yard, PRICES)
     with shared_yard.database.write() as session:

@@ -55,12 +55,21 @@ def train(work: "Work") -> dict[str, object]:
 def wants_tables(module: ModuleType, message: dict[str, Any]) -> bool:
     """Whether the predict function takes the tables after model and query: it does if it can't be called without.
 
-    Source: updatePythonModel, "arguments to the `train` and `predict` functions".
+    A training on other tables than its model's may bring a number that does not fit; that is refused here, before all
+    the work. Source: updatePythonModel, "arguments to the `train` and `predict` functions".
     """
     name, count = message.get("predict_function"), len(message.get("tables") or [])
-    if not name or not count:
+    if not name:
         return False
-    return source.count_required(source.function(module, name)) == 2 + count
+    function = source.function(module, name)
+    required = source.count_required(function)
+    if required > 2 and required != 2 + count:
+        raise Refused(
+            f"{name}{inspect.signature(function)} takes {required - 2} table(s) after model and query, "
+            f"and the training has {count}.",
+            "TypeError",
+        )
+    return required > 2
 
 
 def check_call(function: Callable[..., object], names: list[str], keywords: dict[str, Any]) -> None:
