@@ -17,6 +17,15 @@ TASKS = {
     "encode_avro": "tables:encode_avro",
 }
 
+#: Modules that a waiting guest loads before it is asked: what trainings and replicas need in their first moments.
+EARLY = ("train", "function", "replica")
+
+
+def load_early() -> None:
+    """Loads them; from sources that nobody has compiled this takes longer than the rest of a warm start."""
+    for name in EARLY:
+        importlib.import_module(f".{name}", __package__)
+
 
 def find(task: str) -> Callable[[Any], dict[str, object] | None]:
     """The function behind a task; LookupError if there is none."""

@@ -63,6 +63,7 @@ def serve(connection: int, preload: list[str]) -> None:
     channel = Channel(connection)
     try:
         channel.send({"event": "ready"})
+        tasks.load_early()  # while the host is busy with the task, or has none yet
         while True:
             _answer_next(channel)
     except HostGone:
