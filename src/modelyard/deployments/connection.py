@@ -1,6 +1,6 @@
 """A gateway's connection to one replica: many calls at once over one Unix socket, told apart by their ids.
 
-`dispatch.Line` opens one for each ready replica and hands it calls. Frames of one turn of the event loop go out in one
+`line.Line` opens one for each ready replica and hands it calls. Frames of one turn of the event loop go out in one
 write. Nothing that a caller does can disturb it: answers are given to futures, never written to clients from here, and
 every future is looked at before it is set, since its caller may have left.
 While a gateway uses a replica it holds a shared lock on the file beside its socket; an agent that retires a replica
