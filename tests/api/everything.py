@@ -77,6 +77,7 @@ MEANING: dict[str, Callable[[Everything], object]] = {
 #: Parameters that mean another thing in one action than elsewhere.
 MEANING_IN: dict[tuple[str, str], Callable[[Everything], object]] = {
     ("listProjects", "startAfterId"): one("projectId"),
+    ("listProjectsDashboard", "sinceProjectId"): one("projectId"),
     ("listDatasets", "startAfterId"): one("datasetId"),
     ("listFeatureGroups", "startAfterId"): one("featureGroupId"),
     ("listModelVersions", "startAfterVersion"): one("modelVersion"),
@@ -94,7 +95,7 @@ ABSENT = {
 MAKES = {
     ("createDatasetFromFileConnector", "tableName"), ("createDatasetFromUpload", "tableName"),
     ("createFeatureGroup", "tableName"), ("createFeatureGroupFromFunction", "tableName"),
-    ("createBatchPrediction", "tableName"),
+    ("createBatchPrediction", "tableName"), ("setBatchPredictionFeatureGroupOutput", "tableName"),
 }  # fmt: skip
 
 
@@ -123,6 +124,8 @@ def meaning_of(action: Action, parameter: Parameter) -> Callable[[Everything], o
 PLAIN: dict[str, Callable[[Everything], object]] = {
     "name": lambda _: "Another name",
     "useCase": lambda _: "PYTHON_MODEL",
+    "tags": lambda _: ["a tag"],
+    "problemType": lambda _: "trainable_plug_and_play",
     "functionSourceCode": lambda _: SOURCE,
     "trainFunctionName": lambda _: "train",
     "trainingConfig": lambda _: {"LR": 1},
@@ -147,8 +150,12 @@ def valid_values(action: Action, mine: Everything) -> dict[str, Any]:
         name = parameter.wire_name
         if (action.name, name) in MAKES:
             values[name] = "a_new_table"
+        elif name in PLAIN:
+            values[name] = PLAIN[name](mine)
         else:
-            values[name] = (PLAIN[name] if name in PLAIN else meaning_of(action, parameter) or (lambda _: "0"))(mine)
+            assert names_an_object(parameter), f"{action.name} requires {name}: give a value for it in PLAIN"
+            means = meaning_of(action, parameter)
+            values[name] = means(mine) if means else "0"
     return values
 
 

@@ -3,6 +3,8 @@
 Generated from the table of actions. Whoever adds an action with a new kind of id is told to add it to `everything.py`.
 """
 
+import dataclasses
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from sqlalchemy import select
 
 from modelyard.accounts.records import Organization
@@ -114,6 +117,22 @@ def given(action: Action, parameter: Parameter, mine: Everything, other: Everyth
     return valid_values(action, mine) | extra | {parameter.wire_name: means(other)}
 
 
+def nobody(like: Everything) -> Everything:
+    """Ids and names that never were."""
+    ids = {kind: f"{number:010x}" for number, kind in enumerate(like.ids)}
+    return dataclasses.replace(like, ids=ids, table_name="nobodys_rows")
+
+
+def said(answer: requests.Response, house: Everything) -> str:
+    """What was answered, but for the ids and names in it."""
+    text = re.sub(r"; (did you mean \w+\?|listFeatureGroups shows.*)", "", str(answer.json()["error"])).replace(
+        house.table_name, "a table"
+    )
+    for kind, each in house.ids.items():
+        text = text.replace(each, kind)
+    return f"{answer.status_code} {answer.json()['errorType']} {text}"
+
+
 @pytest.mark.parametrize(("action", "parameter"), CASES, ids=identify)
 def test_another_organisations_object_looks_like_none(
     houses: tuple[Everything, Everything], action: Action, parameter: Parameter
@@ -132,6 +151,8 @@ def test_another_organisations_object_looks_like_none(
     else:
         assert answer.json()["success"] is False, answer.text
         assert answer.json()["errorType"] in expected(action, parameter), answer.text
+        unknown = ask(stranger.yard, action, given(action, parameter, stranger, nobody(owner)))
+        assert said(answer, owner) == said(unknown, nobody(owner))
 
 
 @pytest.mark.parametrize("remap", ["key", "value"])
