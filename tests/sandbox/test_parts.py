@@ -9,6 +9,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 
+from modelyard.sandbox import Interpreter, Limits, Outcome, Sandbox
 from modelyard.sandbox.guest import parts
 from modelyard.sandbox.guest.parts import SIZES, Columns, Sizes
 
@@ -61,3 +62,26 @@ def test_what_repeats_is_reckoned_by_what_it_takes_in_memory(tmp_path: Path) -> 
     pyarrow.parquet.write_table(pa.table({"n": [7] * 1_000_000, "s": ["x"] * 1_000_000}), file)
     assert file.stat().st_size < 100_000
     assert Columns(file).bytes > 8_000_000 + 8_000_000
+
+
+@pytest.mark.sandbox
+def test_a_table_larger_than_the_memory_of_its_guest_is_imported(
+    sandbox: Sandbox, interpreter: Interpreter, tmp_path: Path
+) -> None:
+    rows, memory_gib = 2_500_000, 0.5
+    file = tmp_path / "large.parquet"
+    block = pa.table({f"c{at}": [at] * 100_000 for at in range(40)})
+    with pyarrow.parquet.ParquetWriter(file, block.schema) as out:
+        for _ in range(rows // block.num_rows):
+            out.write_table(block)
+    file.chmod(0o444)
+    with file.open("rb") as source:
+        done: Outcome[int] = sandbox.run(
+            interpreter, Limits(memory_gib=memory_gib, timeout_s=120), "import_table",
+            {"format": "PARQUET", "memory_gib": memory_gib, "scratch_gib": 10, "threads": 2}, fds=[source.fileno()],
+            collect=lambda guest, result: (guest.scratch / result["twin"]).stat().st_size,
+        )  # fmt: skip
+    assert done.error is None, done.error
+    assert done.result is not None
+    assert done.result["rows"] == rows
+    assert (done.collected or 0) > 1.4 * memory_gib * 1024**3
