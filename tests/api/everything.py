@@ -124,8 +124,6 @@ def meaning_of(action: Action, parameter: Parameter) -> Callable[[Everything], o
 PLAIN: dict[str, Callable[[Everything], object]] = {
     "name": lambda _: "Another name",
     "useCase": lambda _: "PYTHON_MODEL",
-    "tags": lambda _: ["a tag"],
-    "problemType": lambda _: "trainable_plug_and_play",
     "functionSourceCode": lambda _: SOURCE,
     "trainFunctionName": lambda _: "train",
     "trainingConfig": lambda _: {"LR": 1},
