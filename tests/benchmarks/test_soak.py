@@ -1,0 +1,16 @@
+"""The short form of `make soak`: switches and dying replicas under load, for twenty seconds."""
+
+import pytest
+
+from benchmarks.soak import soak
+
+pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
+
+
+def test_no_call_is_lost_while_versions_are_switched_and_replicas_end() -> None:
+    done = soak(20)
+    assert done.tally.latencies_ms
+    assert done.switches >= 3
+    assert done.kills >= 2
+    assert not done.survived
+    assert not done.failed, done.tally.samples
