@@ -55,7 +55,7 @@ def kept(files: Files, version: dict[str, Any]) -> tuple[pa.Table, pa.Table]:
 
 def test_csv_types_are_those_of_the_whole_file(files: Files) -> None:
     header = "i,f,s,b,d,t,z,n,ambiguous"
-    lines = [header] + ["1,1,1,true,2024-01-01,2024-01-01,2024-01-01T10:00:00Z,,01/02/2020"] * 3000
+    lines = [header] + ["1,1,1,true,2024-01-01,2024-01-01,2024-01-01T10:00:00Z,,01/02/2020"] * 30_000
     last = "2,2.5,x,false,2024-01-02,2024-01-01 10:00:00.5,2024-01-01 10:00:00+02:00,,01/03/2020\n"
     version = files.upload("\n".join([*lines, last]).encode(), fileFormat="CSV")
     rows, twin = kept(files, version)
@@ -63,8 +63,8 @@ def test_csv_types_are_those_of_the_whole_file(files: Files) -> None:
         "int64", "double", "string", "bool", "date32[day]", "timestamp[us]", "timestamp[us, tz=UTC]", "string",
         "string",
     ]  # fmt: skip
-    assert rows.num_rows == twin.num_rows == version["rowCount"] == 3001
-    assert rows.slice(3000).to_pylist()[0]["z"] == dt.datetime(2024, 1, 1, 8, tzinfo=dt.UTC)
+    assert rows.num_rows == twin.num_rows == version["rowCount"] == 30_001
+    assert rows.slice(30_000).to_pylist()[0]["z"] == dt.datetime(2024, 1, 1, 8, tzinfo=dt.UTC)
     assert twin.schema.field("ambiguous").type == pa.large_string()
     assert version["fileInspectMetadata"]["delimiter"] == ","
 

@@ -42,6 +42,7 @@ def read(source: Source, options: Options) -> Found:
     names = arrow_types.unique_names(given)
     connection = engine.connect(options.limits, shut=False)
     try:
+        # Types from the whole file: with those of a sample, a later 1.5 would be read as 2 without a word.
         relation = connection.read_csv(
             source.path, header=True, delimiter=delimiter, quotechar='"', escapechar=options.escape, sample_size=-1,
             names=[f"c{index}" for index in range(len(names))], auto_type_candidates=_TYPES, compression="none",
@@ -116,29 +117,32 @@ def _with_moments(relation: Any) -> Any:
     if not texts:
         return relation
     sample = relation.limit(_SAMPLE_ROWS).to_arrow_table().to_pydict()
+    likely = {name: _may_be(sample[name]) for name in texts}
     wanted: dict[str, str] = {}
-    for kind, form in _MOMENTS.items():
-        matches = re.compile(form, re.ASCII).fullmatch
-        likely = [name for name in texts if name not in wanted and _may_be(matches, sample[name])]
-        for start in range(0, len(likely), _TESTS_AT_ONCE):
-            for name in _all_match(relation, likely[start : start + _TESTS_AT_ONCE], kind, form):
+    while likely := {name: kinds for name, kinds in likely.items() if kinds and name not in wanted}:
+        # Each round reads the whole file: all columns are tested at once, for the narrowest type that is left.
+        tests = [(name, kinds.pop(0)) for name, kinds in likely.items()]
+        for start in range(0, len(tests), _TESTS_AT_ONCE):
+            for name, kind in _all_match(relation, tests[start : start + _TESTS_AT_ONCE]):
                 wanted[name] = f"CAST({engine.quoted(name)} AS {kind})"
     return engine.replaced(relation, wanted)
 
 
-def _may_be(matches: Any, values: list[str | None]) -> bool:
-    return all(value is None or matches(value) for value in values)
+def _may_be(values: list[str | None]) -> list[str]:
+    """The types of whose form all these values are."""
+    forms = {kind: re.compile(form, re.ASCII).fullmatch for kind, form in _MOMENTS.items()}
+    return [kind for kind, matches in forms.items() if all(value is None or matches(value) for value in values)]
 
 
-def _all_match(relation: Any, names: list[str], kind: str, form: str) -> list[str]:
-    """Those columns that hold a value and whose every value is of that form and can be of that type."""
-    tests = ", ".join(
-        f"count({name}) > 0 AND count({name}) = count(CASE WHEN regexp_full_match({name}, '{form}') "
-        f"THEN TRY_CAST({name} AS {kind}) END)"
-        for name in map(engine.quoted, names)
+def _all_match(relation: Any, tests: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Those columns that hold a value and whose every value is of the form of that type and can be of it."""
+    texts = ", ".join(
+        f"count({quoted}) > 0 AND count({quoted}) = count(CASE WHEN regexp_full_match({quoted}, '{_MOMENTS[kind]}') "
+        f"THEN TRY_CAST({quoted} AS {kind}) END)"
+        for quoted, kind in ((engine.quoted(name), kind) for name, kind in tests)
     )
-    (answers,) = relation.aggregate(tests).fetchall()
-    return [name for name, answer in zip(names, answers, strict=True) if answer]
+    (answers,) = relation.aggregate(texts).fetchall()
+    return [test for test, answer in zip(tests, answers, strict=True) if answer]
 
 
 def _diagnosed(source: Source, delimiter: str, escape: str, width: int, error: Exception) -> Refused:
