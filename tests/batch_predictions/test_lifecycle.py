@@ -10,8 +10,8 @@ from sqlalchemy import select
 from modelyard.batch_predictions.records import BatchPredictionVersion
 from modelyard.execution import Run, RunState
 from modelyard.settings import Settings
+from tests.agents import agent_process
 from tests.batch_predictions.bench import ECHO, Bench
-from tests.models.test_killed import agent_process
 from tests.yard import CallFailed, Yard
 
 pytestmark = pytest.mark.sandbox
