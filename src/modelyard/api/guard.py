@@ -26,7 +26,7 @@ class HostGuard:
 
     def check_host(self, request: Request) -> None:
         """Raises unless the request names this server by one of its own names or by address."""
-        host = (urlsplit("//" + request.headers.get("host", "")).hostname or "").lower()
+        host = _host_in("//" + request.headers.get("host", ""))
         if host not in self._names and not _is_address(host):
             raise GenericPermissionDeniedError(
                 f"This server does not answer to the host name {host[:100]!r}; see the setting allowed_hosts"
@@ -35,10 +35,17 @@ class HostGuard:
     def check_origin(self, request: Request) -> None:
         """Raises for a call from a web page of another origin."""
         origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
+        if origin is not None and origin.lower().partition("://")[2] != request.headers.get("host", "").lower():
             raise GenericPermissionDeniedError("Calls that change anything are not taken from pages of other origins")
         if request.headers.get("sec-fetch-site") == "cross-site":
             raise GenericPermissionDeniedError("Calls that change anything are not taken from pages of other origins")
+
+
+def _host_in(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "").lower()
+    except ValueError:
+        return ""
 
 
 def _is_address(host: str) -> bool:
