@@ -83,7 +83,7 @@ def create_dataset_version_from_upload(
     )
 
 
-@action("POST", errors=(DataNotFoundError, ConflictError, InvalidParameterError), writes=False, proxy=True)
+@action("POST", errors=(DataNotFoundError, ConflictError, InvalidParameterError), own_transaction=True, proxy=True)
 def upload_part(call: Call, *, upload_id: UploadId, part_number: int, part_data: UploadedFile) -> UploadPartShape:
     """Adds a part to an upload. Parts are numbered from 1 and may come in any order, several at a time.
 
