@@ -37,7 +37,10 @@ from modelyard.execution.events import RunEvents
 from modelyard.execution.queue import has_living_agent
 from modelyard.feature_groups import actions as feature_groups_actions
 from modelyard.feature_groups import binding as feature_groups_binding
+from modelyard.feature_groups import lock_actions as feature_groups_lock_actions
+from modelyard.feature_groups import project_actions as feature_groups_project_actions
 from modelyard.feature_groups import runs as feature_groups_runs
+from modelyard.feature_groups import tag_actions as feature_groups_tag_actions
 from modelyard.models import actions as models_actions
 from modelyard.models import binding as models_binding
 from modelyard.models import runs as models_runs
@@ -69,7 +72,16 @@ SLICES = (
     Slice((projects_actions,)),
     Slice((refresh_actions,), refresh_runs, refresh_binding),
     Slice((datasets_actions,), datasets_runs, datasets_binding),
-    Slice((feature_groups_actions,), feature_groups_runs, feature_groups_binding),
+    Slice(
+        (
+            feature_groups_actions,
+            feature_groups_lock_actions,
+            feature_groups_project_actions,
+            feature_groups_tag_actions,
+        ),
+        feature_groups_runs,
+        feature_groups_binding,
+    ),
     Slice((models_actions,), models_runs, models_binding),
     Slice((deployments_actions,), deployments_runs, deployments_binding),
     Slice((batch_predictions_actions,), batch_predictions_runs, batch_predictions_binding),

@@ -80,6 +80,7 @@ MEANING_IN: dict[tuple[str, str], Callable[[Everything], object]] = {
     ("listProjectsDashboard", "sinceProjectId"): one("projectId"),
     ("listDatasets", "startAfterId"): one("datasetId"),
     ("listFeatureGroups", "startAfterId"): one("featureGroupId"),
+    ("listProjectFeatureGroups", "startAfterId"): one("featureGroupId"),
     ("listModelVersions", "startAfterVersion"): one("modelVersion"),
     ("listDatasetVersions", "startAfterVersion"): one("datasetVersion"),
     ("listFeatureGroupVersions", "startAfterVersion"): one("featureGroupVersion"),
@@ -136,6 +137,11 @@ PLAIN: dict[str, Callable[[Everything], object]] = {
     "partNumber": lambda _: 1,
     "problemType": lambda _: "regression",
     "tags": lambda _: ["green"],
+    "tag": lambda _: "green",
+    "text": lambda _: "rows",
+    "feature": lambda _: "x",
+    "featureName": lambda _: "x",
+    "email": lambda _: "nobody@localhost",
 }
 
 
@@ -195,6 +201,7 @@ def make_everything(yard: Yard, organization_id: OrganizationId, prefix: str) ->
     begun = yard.call("startBatchPrediction", batchPredictionId=batch["batchPredictionId"])
     policy = yard.call("createRefreshPolicy", cron="0 4 * * *", refreshType="MODEL", modelIds=[model["modelId"]])
     fired = yard.call("runRefreshPolicy", refreshPolicyId=policy["refreshPolicyId"])
+    yard.call("addFeatureGroupToProject", featureGroupId=group_id, projectId=project_id)
     made = yard.call("createFeatureGroup", tableName=f"{prefix}_sql", sql=f"SELECT x FROM {table_name}")
     operation = yard.call("executeAsyncFeatureGroupOperation", query=f"SELECT x FROM {table_name}")
     ids = {

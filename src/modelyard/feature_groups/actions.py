@@ -17,19 +17,23 @@ from modelyard.errors import (
     InvalidParameterError,
     MissingParameterError,
     NotReadyError,
+    PermissionDeniedError,
 )
 from modelyard.execution import After
 from modelyard.feature_groups import downloads, operations, registering
+from modelyard.feature_groups.described import columns_of
 from modelyard.feature_groups.functions import Function, read_function, read_sizes
-from modelyard.feature_groups.lineage import users_of
+from modelyard.feature_groups.lineage import forget_user, users_of
 from modelyard.feature_groups.logs import function_logs
-from modelyard.feature_groups.records import FeatureGroup, FeatureGroupVersion, SourceType, VersionStatus
+from modelyard.feature_groups.membership import get_membership, member_features
+from modelyard.feature_groups.modifying import get_modifiable
+from modelyard.feature_groups.records import FeatureGroup, FeatureGroupVersion, SourceType
 from modelyard.feature_groups.registering import Particulars, read_sql
 from modelyard.feature_groups.requests import request_version
-from modelyard.feature_groups.schema import features
+from modelyard.feature_groups.schema import group_features
 from modelyard.feature_groups.shapes import group_shape, group_shapes, operation_shape, version_shape
 from modelyard.feature_groups.sizes import CpuSize
-from modelyard.feature_groups.tables import get_feature_group, get_version, newest_version, unknown_table
+from modelyard.feature_groups.tables import get_feature_group, get_version, unknown_table
 from modelyard.feature_groups.wire import (
     FeatureGroupShape,
     FeatureGroupVersionShape,
@@ -37,7 +41,7 @@ from modelyard.feature_groups.wire import (
     FunctionLogsShape,
     OperationShape,
 )
-from modelyard.ids import FeatureGroupId, FeatureGroupOperationRunId, FeatureGroupVersionId
+from modelyard.ids import FeatureGroupId, FeatureGroupOperationRunId, FeatureGroupVersionId, ProjectId
 from modelyard.refresh.records import RefreshType
 from modelyard.refresh.schedules import forget_target
 
@@ -154,37 +158,42 @@ def create_feature_group_from_function(
     return _described(call, registering.create(call, particulars, definition))
 
 
-@action("PATCH", errors=(DataNotFoundError,))
+@action("PATCH", errors=(DataNotFoundError, PermissionDeniedError))
 def update_feature_group(
     call: Call, *, feature_group_id: FeatureGroupId, description: str | None = None
 ) -> FeatureGroupShape:
     """Changes the description of a feature group."""
-    group = get_feature_group(call.session, call.organization_id, feature_group_id)
+    group = get_modifiable(call, feature_group_id)
     if description is not None:
         group.description, group.updated_at = description, call.clock()
     return group_shape(call.session, group)
 
 
-@action("PATCH", errors=(DataNotFoundError, InvalidParameterError, ConflictError), own_transaction=True)
+@action(
+    "PATCH",
+    errors=(DataNotFoundError, InvalidParameterError, ConflictError, PermissionDeniedError),
+    own_transaction=True,
+)
 def update_feature_group_sql_definition(call: Call, *, feature_group_id: FeatureGroupId, sql: str) -> FeatureGroupShape:
     """Gives a SQL feature group another statement. Its versions stay; the newest is outdated from now on."""
-    group = get_feature_group(call.session, call.organization_id, feature_group_id)
+    group = get_modifiable(call, feature_group_id)
     if group.source_type != SourceType.SQL:
         raise ConflictError(f"Feature group {group.table_name} is made from {group.source_type}, not from SQL")
     registering.redefine(call, feature_group_id, read_sql(call.session, call.organization_id, sql))
     return _described(call, feature_group_id)
 
 
-@action("DELETE", errors=(DataNotFoundError, ConflictError))
+@action("DELETE", errors=(DataNotFoundError, ConflictError, PermissionDeniedError))
 def delete_feature_group(call: Call, *, feature_group_id: FeatureGroupId) -> None:
     """Deletes a feature group with its versions. One that others stand on is refused with their names."""
-    group = get_feature_group(call.session, call.organization_id, feature_group_id)
+    group = get_modifiable(call, feature_group_id)
     if group.source_type == SourceType.DATASET:
         raise ConflictError(f"{group.table_name} is the table of dataset {group.dataset_id}; delete that instead")
     users = users_of(call.session, feature_group_id)
     if users:
         raise ConflictError(f"Feature group {group.table_name} is used by {', '.join(users)}; delete those first")
     forget_target(call.session, RefreshType.FEATUREGROUP, feature_group_id)
+    forget_user(call.session, "snapshot", feature_group_id)
     call.session.delete(group)
 
 
@@ -193,12 +202,13 @@ def get_feature_group_schema(
     call: Call,
     *,
     feature_group_id: FeatureGroupId,
-    project_id: str | None = None,  # noqa: ARG001 - the columns are the same in every project
+    project_id: ProjectId | None = None,
 ) -> list[FeatureShape]:
-    """The columns of the newest complete version; none before there is one."""
+    """The columns of the newest complete version; none before there is one. With a project, what they are there."""
+    if project_id is not None:
+        return member_features(call.session, get_membership(call, project_id, feature_group_id))
     group = get_feature_group(call.session, call.organization_id, feature_group_id)
-    version = newest_version(call.session, group, VersionStatus.COMPLETE)
-    return features(version.manifest.columns, group.table_name) if version is not None else []
+    return group_features(group, columns_of(call.session, group))
 
 
 @action("POST", errors=(DataNotFoundError, InvalidParameterError, ConflictError))

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from modelyard.ids import DatasetId, FeatureGroupId
+from modelyard.ids import DatasetId, FeatureGroupId, FeatureGroupVersionId
 
 
 class Input(msgspec.Struct, frozen=True, rename="camel"):
@@ -19,6 +19,23 @@ class Input(msgspec.Struct, frozen=True, rename="camel"):
     table_name: str
     #: The keyword under which a Python function gets it; None means by position.
     binding: str | None = None
+
+
+class FeatureExpression(msgspec.Struct, frozen=True, rename="camel"):
+    """A column that was added to a query: its name and the expression over the query's own columns."""
+
+    name: str
+    expression: str
+
+
+class Concatenation(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Another group whose rows are put below the group's own."""
+
+    feature_group_id: FeatureGroupId
+    table_name: str
+    merge_type: str
+    replace_until_timestamp: int | None = None
+    skip_materialize: bool = False
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -31,6 +48,17 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     sql: str | None = None
     #: What the engine runs: the same query in its dialect, every table by its registered name.
     engine_sql: str | None = None
+    #: The query without what was added to it and taken away by name; None where `sql` is all that there is.
+    base_sql: str | None = None
+    added: tuple[FeatureExpression, ...] = ()
+    dropped: tuple[str, ...] = ()
+    #: How rows of the one input are drawn, as the caller gave it; `engine_sql` does it.
+    sampling: dict[str, Any] = {}
+    #: Which versions of the one input are put together, as the caller gave it.
+    merge: dict[str, Any] = {}
+    #: The one version that a snapshot holds.
+    snapshot_of: FeatureGroupVersionId | None = None
+    concatenation: Concatenation | None = None
     source_code: str | None = None
     function_name: str | None = None
     requirements: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The tables of this room: groups, what they read, their versions, who uses them, queries run once, encoded rows."""
+"""The tables of this room: groups, what they read, their versions, who uses and may change them, queries run once."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -18,7 +18,9 @@ from modelyard.ids import (
     FeatureGroupOperationRunId,
     FeatureGroupVersionId,
     OrganizationId,
+    ProjectId,
     RunId,
+    UserId,
 )
 from modelyard.storage import Table
 
@@ -34,6 +36,16 @@ class SourceType(StrEnum):
     PYTHON = "PYTHON"
     #: What batch predictions wrote; a version for each of their runs.
     BATCH_PREDICTION = "BATCH_PREDICTION"
+    #: Some of the rows of another group.
+    SAMPLING = "SAMPLING"
+    #: Several versions of another group, one below the other.
+    MERGE = "MERGE"
+    #: One version of another group, for ever.
+    SNAPSHOT = "SNAPSHOT"
+
+
+#: Kinds whose versions come by themselves, with their rows; no run makes them.
+GIVEN = (SourceType.DATASET, SourceType.BATCH_PREDICTION, SourceType.SNAPSHOT)
 
 
 class VersionStatus(StrEnum):
@@ -84,6 +96,15 @@ class FeatureGroup(Record):
     #: As the caller gave them.
     python_function_bindings: Mapped[list[dict[str, Any]] | None]
     version_limit: Mapped[int] = mapped_column(default=30)
+    tags: Mapped[list[str]] = mapped_column(default=list)
+    #: Feature -> its tags.
+    feature_tags: Mapped[JsonObject] = mapped_column(default=dict)
+    #: Feature -> the feature type that somebody said it has.
+    feature_types: Mapped[JsonObject] = mapped_column(default=dict)
+    #: primaryKey, updateTimestampKey, lookupKeys.
+    indexing: Mapped[JsonObject | None]
+    #: Only those of `FeatureGroupModifier` may change it.
+    is_locked: Mapped[bool] = mapped_column(default=False)
     #: Number of the newest version; the next one gets the number after it.
     last_version_number: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime]
@@ -135,6 +156,8 @@ class FeatureGroupVersion(Record):
     use_gpu: Mapped[bool] = mapped_column(default=False)
     #: The exact versions that it was made from: parent's id -> version.
     parents: Mapped[JsonObject | None]
+    #: Which versions of its parent a MERGE put together, oldest first.
+    merged_versions: Mapped[list[str] | None]
     dataset_version: Mapped[DatasetVersionId | None]
     #: The locked packages that the function ran with.
     lock: Mapped[str | None] = mapped_column(Text)
@@ -170,6 +193,49 @@ class FeatureGroupUser(Record):
     user_id: Mapped[str] = mapped_column(primary_key=True, index=True)
     #: What callers are told it is called.
     name: Mapped[str]
+
+
+class FeatureGroupVersionUser(Record):
+    """Something of a room above that was made from a version, so that the version is kept."""
+
+    __tablename__ = "feature_group_version_users"
+
+    feature_group_version: Mapped[FeatureGroupVersionId] = mapped_column(
+        ForeignKey("feature_group_versions.feature_group_version", ondelete="CASCADE"), primary_key=True
+    )
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(primary_key=True, index=True)
+    name: Mapped[str]
+
+
+class FeatureGroupModifier(Record):
+    """Somebody who may change a group that is locked."""
+
+    __tablename__ = "feature_group_modifiers"
+
+    feature_group_id: Mapped[FeatureGroupId] = mapped_column(
+        ForeignKey("feature_groups.feature_group_id", ondelete="CASCADE"), primary_key=True
+    )
+    user_id: Mapped[UserId] = mapped_column(ForeignKey("users.user_id", ondelete="CASCADE"), primary_key=True)
+
+
+class ProjectFeatureGroup(Record):
+    """A group that a project uses, and what its columns are there."""
+
+    __tablename__ = "project_feature_groups"
+
+    project_id: Mapped[ProjectId] = mapped_column(
+        ForeignKey("projects.project_id", ondelete="CASCADE"), primary_key=True
+    )
+    feature_group_id: Mapped[FeatureGroupId] = mapped_column(
+        ForeignKey("feature_groups.feature_group_id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    feature_group_type: Mapped[str]
+    #: Feature -> what it is in this project.
+    mappings: Mapped[JsonObject]
+    #: As the caller gave it.
+    config: Mapped[JsonObject | None]
+    added_at: Mapped[datetime]
 
 
 class FeatureGroupOperation(Record):

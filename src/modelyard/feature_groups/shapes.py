@@ -18,11 +18,12 @@ from modelyard.feature_groups.records import (
     SourceType,
     VersionStatus,
 )
-from modelyard.feature_groups.schema import features
+from modelyard.feature_groups.schema import group_features
 from modelyard.feature_groups.staleness import find_outdated
 from modelyard.feature_groups.tables import newest_versions
 from modelyard.feature_groups.wire import (
     CodeShape,
+    ConcatenationShape,
     FeatureGroupShape,
     FeatureGroupVersionShape,
     FeatureShape,
@@ -34,29 +35,17 @@ from modelyard.refresh.records import RefreshType
 from modelyard.refresh.schedules import schedules_of
 from modelyard.refresh.wire import RefreshScheduleShape
 
-_NO_INDEX = IndexingShape(primary_key=None, update_timestamp_key=None, lookup_keys=[])
 #: What every group shows of features that it does not have.
 _WITHOUT: dict[str, Any] = {
-    "modification_lock": False,
-    "tags": [],
-    "primary_key": None,
-    "update_timestamp_key": None,
-    "lookup_keys": [],
     "streaming_enabled": False,
     "incremental": False,
-    "merge_config": None,
-    "sampling_config": None,
     "streaming_ready": False,
-    "feature_tags": {},
     "module_name": None,
     "template_bindings": None,
-    "feature_expression": None,
     "export_on_materialization": False,
     "duplicate_features": [],
     "point_in_time_groups": [],
     "annotation_config": {},
-    "concatenation_config": {},
-    "indexing_config": _NO_INDEX,
     "feature_group_template": {},
     "explanation": {},
     "export_connector_config": {},
@@ -122,7 +111,7 @@ def version_shape(version: FeatureGroupVersion, group: FeatureGroup) -> FeatureG
         point_in_time_groups=[],
         code_source=_code_shape(made_from, group.check_report),
         annotation_config={},
-        indexing_config=_NO_INDEX,
+        indexing_config=indexing_of(group),
     )
 
 
@@ -145,7 +134,7 @@ def _group_shape(
     readers: list[str],
     schedules: list[RefreshScheduleShape],
 ) -> FeatureGroupShape:
-    made_from = group.made_from
+    made_from, index = group.made_from, indexing_of(group)
     # Without a complete version there is nothing to be outdated, unless what was tried has failed.
     has_tried = whole is not None or (newest is not None and newest.status == VersionStatus.FAILED)
     return FeatureGroupShape(
@@ -174,7 +163,40 @@ def _group_shape(
         code_source=_code_shape(made_from, group.check_report),
         refresh_schedules=schedules,
         latest_feature_group_version=version_shape(newest, group) if newest is not None else None,
+        modification_lock=group.is_locked,
+        tags=group.tags,
+        feature_tags=group.feature_tags,
+        primary_key=index.primary_key,
+        update_timestamp_key=index.update_timestamp_key,
+        lookup_keys=index.lookup_keys,
+        indexing_config=index,
+        sampling_config=made_from.sampling or None,
+        merge_config=made_from.merge or None,
+        feature_expression=made_from.sql if group.source_type == SourceType.DATASET else None,
+        concatenation_config=_concatenation(made_from),
         **_WITHOUT,
+    )
+
+
+def indexing_of(group: FeatureGroup) -> IndexingShape:
+    """By which columns the group's rows are found; all null where nobody said."""
+    kept = group.indexing or {}
+    return IndexingShape(
+        primary_key=kept.get("primaryKey"),
+        update_timestamp_key=kept.get("updateTimestampKey"),
+        lookup_keys=kept.get("lookupKeys") or [],
+    )
+
+
+def _concatenation(made_from: Definition) -> ConcatenationShape | dict[str, Any]:
+    config = made_from.concatenation
+    if config is None:
+        return {}
+    return ConcatenationShape(
+        concatenated_table=config.table_name,
+        merge_type=config.merge_type,
+        replace_until_timestamp=config.replace_until_timestamp,
+        skip_materialize=config.skip_materialize,
     )
 
 
@@ -196,7 +218,7 @@ def _code_shape(made_from: Definition, check_report: JsonObject | None) -> CodeS
 
 
 def _features(version: FeatureGroupVersion, group: FeatureGroup) -> list[FeatureShape]:
-    return features(version.manifest.columns, group.table_name) if version.table is not None else []
+    return group_features(group, version.manifest.columns) if version.table is not None else []
 
 
 def _readers(session: Session, ids: Sequence[FeatureGroupId]) -> dict[FeatureGroupId, list[str]]:

@@ -30,6 +30,20 @@ class FeatureShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     point_in_time_info: dict[str, Any]
 
 
+class SchemaShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A column as projects show it."""
+
+    name: str
+    feature_mapping: str | None
+    detected_feature_mapping: str | None
+    feature_type: str
+    detected_feature_type: str
+    data_type: str
+    detected_data_type: str
+    nested_features: list[dict[str, Any]]
+    point_in_time_info: dict[str, Any]
+
+
 class CodeShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The source of a Python feature group, and what the check said."""
 
@@ -50,6 +64,15 @@ class IndexingShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     primary_key: str | None
     update_timestamp_key: str | None
     lookup_keys: list[str]
+
+
+class ConcatenationShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Another table whose rows are put below the group's own."""
+
+    concatenated_table: str
+    merge_type: str
+    replace_until_timestamp: int | None
+    skip_materialize: bool
 
 
 class FeatureGroupVersionShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -123,7 +146,7 @@ class FeatureGroupShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     duplicate_features: list[FeatureShape]
     point_in_time_groups: list[dict[str, Any]]
     annotation_config: dict[str, Any]
-    concatenation_config: dict[str, Any]
+    concatenation_config: ConcatenationShape | dict[str, Any]
     indexing_config: IndexingShape
     code_source: CodeShape | None
     feature_group_template: dict[str, Any]
@@ -160,3 +183,66 @@ class FunctionLogsShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     stderr: str | None
     algorithm: str | None
     exception: ExceptionShape | None
+
+
+class SearchResultShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A group that was found by words."""
+
+    score: float
+    feature_group_context: str
+    feature_group: FeatureGroupShape
+    feature_group_version: FeatureGroupVersionShape | None
+
+
+class ModifiersShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Whether a group is locked, and who may change it then."""
+
+    modification_lock: bool
+    user_emails: list[str]
+    organization_groups: list[str]
+
+
+class ProjectConfigShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a project configures about a group."""
+
+    type: str | None
+    config: dict[str, Any] | None
+
+
+class ProjectSchemaShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The columns of a group as a project uses them."""
+
+    nested_schema: list[dict[str, Any]]
+    schema: list[SchemaShape]
+    duplicate_features: list[SchemaShape]
+    project_config: ProjectConfigShape | None
+
+
+class ProjectFeatureGroupShape(FeatureGroupShape, frozen=True, kw_only=True, rename="camel"):
+    """A feature group within a project."""
+
+    feature_group_type: str
+    project_feature_group_schema: ProjectSchemaShape
+    project_config: ProjectConfigShape | None
+
+
+class FeatureMappingShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a column is likely to be."""
+
+    feature_mapping: str
+    feature_name: str
+
+
+class InferredMappingsShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the columns of a group are likely to be."""
+
+    error: str | None
+    feature_mappings: list[FeatureMappingShape]
+
+
+class ProjectValidationShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Whether a project can be trained with."""
+
+    valid: bool
+    dataset_errors: list[dict[str, Any]]
+    column_hints: dict[str, Any]

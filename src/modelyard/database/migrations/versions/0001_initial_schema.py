@@ -25,48 +25,6 @@ def upgrade() -> None:
     sa.Column('seen_at', modelyard.database.records.Utc(), nullable=False),
     sa.PrimaryKeyConstraint('agent_id', name=op.f('pk_agents'))
     )
-    op.create_table('application_connectors',
-    sa.Column('application_connector_id', sa.String(), nullable=False),
-    sa.Column('organization_id', sa.String(), nullable=False),
-    sa.Column('service', sa.String(), nullable=False),
-    sa.Column('name', sa.String(), nullable=False),
-    sa.Column('status', sa.Text(), nullable=False),
-    sa.Column('auth', sa.JSON(none_as_null=True), nullable=False),
-    sa.Column('secrets', sa.LargeBinary(), nullable=True),
-    sa.Column('is_operators', sa.Boolean(), nullable=False),
-    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
-    sa.Column('created_by', sa.String(), nullable=True),
-    sa.PrimaryKeyConstraint('application_connector_id', name=op.f('pk_application_connectors'))
-    )
-    with op.batch_alter_table('application_connectors', schema=None) as batch_op:
-        batch_op.create_index('ix_application_connectors_listed', ['organization_id', 'created_at'], unique=False)
-
-    op.create_table('connector_uses',
-    sa.Column('kind', sa.String(), nullable=False),
-    sa.Column('user_id', sa.String(), nullable=False),
-    sa.Column('connector_id', sa.String(), nullable=False),
-    sa.Column('name', sa.String(), nullable=False),
-    sa.PrimaryKeyConstraint('kind', 'user_id', 'connector_id', name=op.f('pk_connector_uses'))
-    )
-    with op.batch_alter_table('connector_uses', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_connector_uses_connector_id'), ['connector_id'], unique=False)
-
-    op.create_table('database_connectors',
-    sa.Column('database_connector_id', sa.String(), nullable=False),
-    sa.Column('organization_id', sa.String(), nullable=False),
-    sa.Column('service', sa.Text(), nullable=False),
-    sa.Column('name', sa.String(), nullable=False),
-    sa.Column('status', sa.Text(), nullable=False),
-    sa.Column('auth', sa.JSON(none_as_null=True), nullable=False),
-    sa.Column('secrets', sa.LargeBinary(), nullable=True),
-    sa.Column('is_operators', sa.Boolean(), nullable=False),
-    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
-    sa.Column('created_by', sa.String(), nullable=True),
-    sa.PrimaryKeyConstraint('database_connector_id', name=op.f('pk_database_connectors'))
-    )
-    with op.batch_alter_table('database_connectors', schema=None) as batch_op:
-        batch_op.create_index('ix_database_connectors_listed', ['organization_id', 'created_at'], unique=False)
-
     op.create_table('datasets',
     sa.Column('dataset_id', sa.String(), nullable=False),
     sa.Column('organization_id', sa.String(), nullable=False),
@@ -158,6 +116,11 @@ def upgrade() -> None:
     sa.Column('python_function_name', sa.String(), nullable=True),
     sa.Column('python_function_bindings', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('version_limit', sa.BigInteger(), nullable=False),
+    sa.Column('tags', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('feature_tags', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('feature_types', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('indexing', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('is_locked', sa.Boolean(), nullable=False),
     sa.Column('last_version_number', sa.BigInteger(), nullable=False),
     sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
     sa.Column('updated_at', modelyard.database.records.Utc(), nullable=False),
@@ -167,20 +130,6 @@ def upgrade() -> None:
     with op.batch_alter_table('feature_groups', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_feature_groups_dataset_id'), ['dataset_id'], unique=False)
 
-    op.create_table('file_connectors',
-    sa.Column('file_connector_id', sa.String(), nullable=False),
-    sa.Column('organization_id', sa.String(), nullable=False),
-    sa.Column('bucket', sa.String(), nullable=False),
-    sa.Column('store', sa.Text(), nullable=False),
-    sa.Column('options', sa.JSON(none_as_null=True), nullable=False),
-    sa.Column('secrets', sa.LargeBinary(), nullable=True),
-    sa.Column('is_operators', sa.Boolean(), nullable=False),
-    sa.Column('verified', sa.Boolean(), nullable=False),
-    sa.Column('write_permission', sa.Boolean(), nullable=False),
-    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
-    sa.PrimaryKeyConstraint('file_connector_id', name=op.f('pk_file_connectors')),
-    sa.UniqueConstraint('organization_id', 'bucket', name=op.f('uq_file_connectors_organization_id_bucket'))
-    )
     op.create_table('model_texts',
     sa.Column('digest', sa.String(), nullable=False),
     sa.Column('content', sa.LargeBinary(), nullable=False),
@@ -205,14 +154,6 @@ def upgrade() -> None:
     with op.batch_alter_table('models', schema=None) as batch_op:
         batch_op.create_index('ix_models_listed', ['project_id', 'created_at', 'model_id'], unique=False)
 
-    op.create_table('modules',
-    sa.Column('organization_id', sa.String(), nullable=False),
-    sa.Column('name', sa.String(), nullable=False),
-    sa.Column('head', sa.String(), nullable=False),
-    sa.Column('notebook_id', sa.String(), nullable=True),
-    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
-    sa.PrimaryKeyConstraint('organization_id', 'name', name=op.f('pk_modules'))
-    )
     op.create_table('organizations',
     sa.Column('organization_id', sa.String(), nullable=False),
     sa.Column('name', sa.String(), nullable=False),
@@ -244,17 +185,6 @@ def upgrade() -> None:
     with op.batch_alter_table('projects', schema=None) as batch_op:
         batch_op.create_index('ix_projects_listed', ['organization_id', 'created_at', 'project_id'], unique=False)
 
-    op.create_table('python_functions',
-    sa.Column('python_function_id', sa.String(), nullable=False),
-    sa.Column('organization_id', sa.String(), nullable=False),
-    sa.Column('name', sa.String(), nullable=False),
-    sa.Column('function_type', sa.Text(), nullable=False),
-    sa.Column('head', sa.String(), nullable=False),
-    sa.Column('notebook_id', sa.String(), nullable=True),
-    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
-    sa.PrimaryKeyConstraint('python_function_id', name=op.f('pk_python_functions')),
-    sa.UniqueConstraint('organization_id', 'name', name=op.f('uq_python_functions_organization_id_name'))
-    )
     op.create_table('refresh_pipeline_runs',
     sa.Column('refresh_pipeline_run_id', sa.String(), nullable=False),
     sa.Column('refresh_policy_id', sa.String(), nullable=True),
@@ -320,23 +250,6 @@ def upgrade() -> None:
     with op.batch_alter_table('runs', schema=None) as batch_op:
         batch_op.create_index('ix_runs_claimable', ['state', 'not_before'], unique=False)
         batch_op.create_index('ix_runs_target', ['target'], unique=False)
-
-    op.create_table('source_texts',
-    sa.Column('digest', sa.String(), nullable=False),
-    sa.Column('content', sa.LargeBinary(), nullable=False),
-    sa.PrimaryKeyConstraint('digest', name=op.f('pk_source_texts'))
-    )
-    op.create_table('source_users',
-    sa.Column('organization_id', sa.String(), nullable=False),
-    sa.Column('source_kind', sa.String(), nullable=False),
-    sa.Column('source_name', sa.String(), nullable=False),
-    sa.Column('kind', sa.String(), nullable=False),
-    sa.Column('user_id', sa.String(), nullable=False),
-    sa.Column('name', sa.String(), nullable=False),
-    sa.PrimaryKeyConstraint('organization_id', 'source_kind', 'source_name', 'kind', 'user_id', name=op.f('pk_source_users'))
-    )
-    with op.batch_alter_table('source_users', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_source_users_user_id'), ['user_id'], unique=False)
 
     op.create_table('table_encodings',
     sa.Column('table_digest', sa.String(), nullable=False),
@@ -424,6 +337,7 @@ def upgrade() -> None:
     sa.Column('memory_gib', sa.BigInteger(), nullable=True),
     sa.Column('use_gpu', sa.Boolean(), nullable=False),
     sa.Column('parents', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('merged_versions', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('dataset_version', sa.String(), nullable=True),
     sa.Column('lock', sa.Text(), nullable=True),
     sa.Column('table', sa.JSON(none_as_null=True), nullable=True),
@@ -471,46 +385,19 @@ def upgrade() -> None:
     with op.batch_alter_table('model_revisions', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_model_revisions_source_digest'), ['source_digest'], unique=False)
 
-    op.create_table('module_revisions',
-    sa.Column('revision_id', sa.String(), nullable=False),
-    sa.Column('organization_id', sa.String(), nullable=False),
-    sa.Column('name', sa.String(), nullable=False),
-    sa.Column('source_digest', sa.String(), nullable=False),
-    sa.Column('module_dependencies', sa.JSON(none_as_null=True), nullable=False),
-    sa.Column('inferred_requirements', sa.JSON(none_as_null=True), nullable=False),
-    sa.Column('publishing_msg', sa.JSON(none_as_null=True), nullable=False),
-    sa.Column('contents', sa.JSON(none_as_null=True), nullable=False),
-    sa.Column('created_by', sa.String(), nullable=False),
-    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
-    sa.ForeignKeyConstraint(['source_digest'], ['source_texts.digest'], name=op.f('fk_module_revisions_source_digest_source_texts')),
-    sa.PrimaryKeyConstraint('revision_id', name=op.f('pk_module_revisions'))
+    op.create_table('project_feature_groups',
+    sa.Column('project_id', sa.String(), nullable=False),
+    sa.Column('feature_group_id', sa.String(), nullable=False),
+    sa.Column('feature_group_type', sa.String(), nullable=False),
+    sa.Column('mappings', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('config', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('added_at', modelyard.database.records.Utc(), nullable=False),
+    sa.ForeignKeyConstraint(['feature_group_id'], ['feature_groups.feature_group_id'], name=op.f('fk_project_feature_groups_feature_group_id_feature_groups'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['project_id'], ['projects.project_id'], name=op.f('fk_project_feature_groups_project_id_projects'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('project_id', 'feature_group_id', name=op.f('pk_project_feature_groups'))
     )
-    with op.batch_alter_table('module_revisions', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_module_revisions_organization_id'), ['organization_id'], unique=False)
-
-    op.create_table('python_function_revisions',
-    sa.Column('revision_id', sa.String(), nullable=False),
-    sa.Column('python_function_id', sa.String(), nullable=False),
-    sa.Column('source_digest', sa.String(), nullable=False),
-    sa.Column('function_name', sa.String(), nullable=False),
-    sa.Column('variables', sa.JSON(none_as_null=True), nullable=False),
-    sa.Column('outputs', sa.JSON(none_as_null=True), nullable=False),
-    sa.Column('package_requirements', sa.JSON(none_as_null=True), nullable=False),
-    sa.Column('inferred_requirements', sa.JSON(none_as_null=True), nullable=False),
-    sa.Column('module_dependencies', sa.JSON(none_as_null=True), nullable=False),
-    sa.Column('publishing_msg', sa.JSON(none_as_null=True), nullable=False),
-    sa.Column('description', sa.Text(), nullable=True),
-    sa.Column('examples', sa.JSON(none_as_null=True), nullable=True),
-    sa.Column('timeout_s', sa.BigInteger(), nullable=True),
-    sa.Column('digest', sa.String(), nullable=False),
-    sa.Column('created_by', sa.String(), nullable=False),
-    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
-    sa.ForeignKeyConstraint(['python_function_id'], ['python_functions.python_function_id'], name=op.f('fk_python_function_revisions_python_function_id_python_functions'), ondelete='CASCADE'),
-    sa.ForeignKeyConstraint(['source_digest'], ['source_texts.digest'], name=op.f('fk_python_function_revisions_source_digest_source_texts')),
-    sa.PrimaryKeyConstraint('revision_id', name=op.f('pk_python_function_revisions'))
-    )
-    with op.batch_alter_table('python_function_revisions', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_python_function_revisions_python_function_id'), ['python_function_id'], unique=False)
+    with op.batch_alter_table('project_feature_groups', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_project_feature_groups_feature_group_id'), ['feature_group_id'], unique=False)
 
     op.create_table('refresh_targets',
     sa.Column('refresh_policy_id', sa.String(), nullable=False),
@@ -625,6 +512,24 @@ def upgrade() -> None:
     with op.batch_alter_table('batch_prediction_versions', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_batch_prediction_versions_result_digest'), ['result_digest'], unique=False)
 
+    op.create_table('feature_group_modifiers',
+    sa.Column('feature_group_id', sa.String(), nullable=False),
+    sa.Column('user_id', sa.String(), nullable=False),
+    sa.ForeignKeyConstraint(['feature_group_id'], ['feature_groups.feature_group_id'], name=op.f('fk_feature_group_modifiers_feature_group_id_feature_groups'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['user_id'], ['users.user_id'], name=op.f('fk_feature_group_modifiers_user_id_users'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('feature_group_id', 'user_id', name=op.f('pk_feature_group_modifiers'))
+    )
+    op.create_table('feature_group_version_users',
+    sa.Column('feature_group_version', sa.String(), nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('user_id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.ForeignKeyConstraint(['feature_group_version'], ['feature_group_versions.feature_group_version'], name=op.f('fk_feature_group_version_users_feature_group_version_feature_group_versions'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('feature_group_version', 'kind', 'user_id', name=op.f('pk_feature_group_version_users'))
+    )
+    with op.batch_alter_table('feature_group_version_users', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_feature_group_version_users_user_id'), ['user_id'], unique=False)
+
     op.create_table('model_versions',
     sa.Column('model_version', sa.String(), nullable=False),
     sa.Column('model_id', sa.String(), nullable=False),
@@ -709,6 +614,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_model_versions_artifact_digest'))
 
     op.drop_table('model_versions')
+    with op.batch_alter_table('feature_group_version_users', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_feature_group_version_users_user_id'))
+
+    op.drop_table('feature_group_version_users')
+    op.drop_table('feature_group_modifiers')
     with op.batch_alter_table('batch_prediction_versions', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_batch_prediction_versions_result_digest'))
 
@@ -732,14 +642,10 @@ def downgrade() -> None:
         batch_op.drop_index('ix_refresh_targets_found')
 
     op.drop_table('refresh_targets')
-    with op.batch_alter_table('python_function_revisions', schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f('ix_python_function_revisions_python_function_id'))
+    with op.batch_alter_table('project_feature_groups', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_project_feature_groups_feature_group_id'))
 
-    op.drop_table('python_function_revisions')
-    with op.batch_alter_table('module_revisions', schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f('ix_module_revisions_organization_id'))
-
-    op.drop_table('module_revisions')
+    op.drop_table('project_feature_groups')
     with op.batch_alter_table('model_revisions', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_model_revisions_source_digest'))
 
@@ -766,11 +672,6 @@ def downgrade() -> None:
 
     op.drop_table('batch_predictions')
     op.drop_table('table_encodings')
-    with op.batch_alter_table('source_users', schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f('ix_source_users_user_id'))
-
-    op.drop_table('source_users')
-    op.drop_table('source_texts')
     with op.batch_alter_table('runs', schema=None) as batch_op:
         batch_op.drop_index('ix_runs_target')
         batch_op.drop_index('ix_runs_claimable')
@@ -785,7 +686,6 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_refresh_pipeline_runs_refresh_policy_id'))
 
     op.drop_table('refresh_pipeline_runs')
-    op.drop_table('python_functions')
     with op.batch_alter_table('projects', schema=None) as batch_op:
         batch_op.drop_index('ix_projects_listed')
 
@@ -795,13 +695,11 @@ def downgrade() -> None:
 
     op.drop_table('project_occupants')
     op.drop_table('organizations')
-    op.drop_table('modules')
     with op.batch_alter_table('models', schema=None) as batch_op:
         batch_op.drop_index('ix_models_listed')
 
     op.drop_table('models')
     op.drop_table('model_texts')
-    op.drop_table('file_connectors')
     with op.batch_alter_table('feature_groups', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_feature_groups_dataset_id'))
 
@@ -823,17 +721,5 @@ def downgrade() -> None:
         batch_op.drop_index('ix_datasets_listed')
 
     op.drop_table('datasets')
-    with op.batch_alter_table('database_connectors', schema=None) as batch_op:
-        batch_op.drop_index('ix_database_connectors_listed')
-
-    op.drop_table('database_connectors')
-    with op.batch_alter_table('connector_uses', schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f('ix_connector_uses_connector_id'))
-
-    op.drop_table('connector_uses')
-    with op.batch_alter_table('application_connectors', schema=None) as batch_op:
-        batch_op.drop_index('ix_application_connectors_listed')
-
-    op.drop_table('application_connectors')
     op.drop_table('agents')
     # ### end Alembic commands ###
