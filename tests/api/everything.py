@@ -130,6 +130,7 @@ PLAIN: dict[str, Callable[[Everything], object]] = {
     "trainingConfig": lambda _: {"LR": 1},
     "predictionArguments": lambda _: {"depth": 1},
     "featureGroupType": lambda _: "ROWS",
+    "featureType": lambda _: "NUMERICAL",
     "cron": lambda _: "0 4 * * *",
     "refreshType": lambda _: "MODEL",
     "location": lambda _: "file:///nowhere.csv",
