@@ -4,6 +4,7 @@ import datetime as dt
 import decimal
 import gzip
 import io
+import itertools
 import os
 import tarfile
 import zipfile
@@ -108,6 +109,7 @@ def test_column_names_are_kept_and_none_is_lost(files: Files) -> None:
         (zipped(), "ZIP", "no file with data"),
         (parquet(pa.table({})), PARQUET, "no columns"),
     ],
+    ids=itertools.count(),  # an archive's bytes hold the time, and pytest's processes must agree on names
 )  # fmt: skip
 def test_what_is_wrong_with_a_file_is_said(files: Files, data: bytes, file_format: str, said: str) -> None:
     import re
