@@ -26,6 +26,7 @@ from modelyard.database import Database
 from modelyard.datasets import actions as datasets_actions
 from modelyard.datasets import binding as datasets_binding
 from modelyard.datasets import runs as datasets_runs
+from modelyard.datasets import version_actions as datasets_version_actions
 from modelyard.deployments import actions as deployments_actions
 from modelyard.deployments import binding as deployments_binding
 from modelyard.deployments import runs as deployments_runs
@@ -41,6 +42,7 @@ from modelyard.feature_groups import lock_actions as feature_groups_lock_actions
 from modelyard.feature_groups import project_actions as feature_groups_project_actions
 from modelyard.feature_groups import runs as feature_groups_runs
 from modelyard.feature_groups import tag_actions as feature_groups_tag_actions
+from modelyard.feature_groups import version_actions as feature_groups_version_actions
 from modelyard.models import actions as models_actions
 from modelyard.models import binding as models_binding
 from modelyard.models import runs as models_runs
@@ -71,13 +73,14 @@ SLICES = (
     Slice((accounts_actions,)),
     Slice((projects_actions,)),
     Slice((refresh_actions,), refresh_runs, refresh_binding),
-    Slice((datasets_actions,), datasets_runs, datasets_binding),
+    Slice((datasets_actions, datasets_version_actions), datasets_runs, datasets_binding),
     Slice(
         (
             feature_groups_actions,
             feature_groups_lock_actions,
             feature_groups_project_actions,
             feature_groups_tag_actions,
+            feature_groups_version_actions,
         ),
         feature_groups_runs,
         feature_groups_binding,

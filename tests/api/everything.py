@@ -138,6 +138,7 @@ PLAIN: dict[str, Callable[[Everything], object]] = {
     "partNumber": lambda _: 1,
     "problemType": lambda _: "regression",
     "tags": lambda _: ["green"],
+    "versionLimit": lambda _: 30,
     "tag": lambda _: "green",
     "text": lambda _: "rows",
     "feature": lambda _: "x",

@@ -7,7 +7,7 @@ from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.database import JsonObject, Record
-from modelyard.ids import DatasetId, DatasetVersionId, Digest, OrganizationId, UploadId
+from modelyard.ids import DatasetId, DatasetVersionId, Digest, OrganizationId, RunId, UploadId
 
 
 class SourceType(StrEnum):
@@ -125,3 +125,19 @@ class UploadPart(Record):
     digest: Mapped[Digest]
     md5: Mapped[str]
     size: Mapped[int]
+
+
+class TableMetrics(Record):
+    """What is in the columns of a table, counted when somebody first asks; shared by all versions with those rows."""
+
+    __tablename__ = "table_metrics"
+
+    table_digest: Mapped[Digest] = mapped_column(primary_key=True)
+    organization_id: Mapped[OrganizationId] = mapped_column(primary_key=True)
+    table: Mapped[JsonObject]
+    #: `metrics.Measured`; None until it is known.
+    measured: Mapped[JsonObject | None]
+    #: Why it is not known.
+    error: Mapped[str | None] = mapped_column(Text)
+    run_id: Mapped[RunId]
+    created_at: Mapped[datetime]

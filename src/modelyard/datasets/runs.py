@@ -12,6 +12,7 @@ from modelyard.database import JsonObject
 from modelyard.datasets.creating import IMPORT_RUN
 from modelyard.datasets.events import DatasetEvents
 from modelyard.datasets.importing import Imported, ImportFailed, import_bytes
+from modelyard.datasets.metrics import MEASURE_RUN, give_up_measuring, measure
 from modelyard.datasets.reading import Reading
 from modelyard.datasets.records import TRANSITIONS, DatasetVersion, Upload, VersionStatus
 from modelyard.datasets.uploading import parts_of
@@ -42,7 +43,10 @@ def give_up_import(session: Session, payload: JsonObject, reason: str) -> None:
         version.status, version.error = VersionStatus.FAILED, f"The import was given up: {reason}"
 
 
-KINDS = (RunKind(IMPORT_RUN, import_version, give_up_import),)
+KINDS = (
+    RunKind(IMPORT_RUN, import_version, give_up_import),
+    RunKind(MEASURE_RUN, measure, give_up_measuring),
+)
 
 
 def _begin(run: RunContext) -> DatasetVersion | None:

@@ -102,3 +102,19 @@ class UploadPartShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
 
     etag: str
     md5: str
+
+
+class DataMetricsShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What is in the columns of a table."""
+
+    metrics: list[dict[str, Any]]
+    schema: list[dict[str, Any]]
+    num_rows: int
+    num_cols: int
+    num_duplicate_rows: int | None
+
+
+class LogsShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What happened to a version, a line an event."""
+
+    logs: list[str]

@@ -8,8 +8,14 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from modelyard.feature_groups.records import FeatureGroup, FeatureGroupInput, FeatureGroupUser
-from modelyard.ids import FeatureGroupId
+from modelyard.feature_groups.records import (
+    FeatureGroup,
+    FeatureGroupInput,
+    FeatureGroupUser,
+    FeatureGroupVersion,
+    FeatureGroupVersionUser,
+)
+from modelyard.ids import FeatureGroupId, FeatureGroupVersionId
 
 #: Group -> the groups that it reads.
 Edges = dict[FeatureGroupId, set[FeatureGroupId]]
@@ -100,6 +106,38 @@ def in_order(edges: Edges) -> list[FeatureGroupId]:
             ordered[each] = None
             del waiting[each]
     return list(ordered)
+
+
+def note_version_users(
+    session: Session, versions: Iterable[FeatureGroupVersionId], kind: str, user_id: str, name: str = ""
+) -> None:
+    """Says that these, and no other versions, are what `user_id` was made from, so that they are kept."""
+    forget_version_user(session, kind, user_id)
+    there = select(FeatureGroupVersion.feature_group_version).where(
+        FeatureGroupVersion.feature_group_version.in_(list(versions))
+    )
+    for each in session.scalars(there).all():
+        session.add(
+            FeatureGroupVersionUser(feature_group_version=each, kind=kind, user_id=user_id, name=name or user_id)
+        )
+    session.flush()
+
+
+def forget_version_user(session: Session, kind: str, user_id: str) -> None:
+    """Takes back what was noted about it; for when it is deleted."""
+    mine = (FeatureGroupVersionUser.kind == kind, FeatureGroupVersionUser.user_id == user_id)
+    session.execute(delete(FeatureGroupVersionUser).where(*mine))
+
+
+def version_users(
+    session: Session, versions: Sequence[FeatureGroupVersionId]
+) -> dict[FeatureGroupVersionId, list[FeatureGroupVersionUser]]:
+    """What stands on each of those versions; absent where nothing does."""
+    rows = select(FeatureGroupVersionUser).where(FeatureGroupVersionUser.feature_group_version.in_(versions))
+    found: dict[FeatureGroupVersionId, list[FeatureGroupVersionUser]] = {}
+    for user in session.scalars(rows.order_by(FeatureGroupVersionUser.kind, FeatureGroupVersionUser.name)):
+        found.setdefault(user.feature_group_version, []).append(user)
+    return found
 
 
 def _in_brackets(user: FeatureGroupUser) -> str:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.clock import iso
 from modelyard.execution import read_logs
+from modelyard.execution.logs import LogLine
 from modelyard.feature_groups.records import FeatureGroupVersion
 from modelyard.feature_groups.wire import ExceptionShape, FunctionLogsShape
 
@@ -26,14 +27,35 @@ def function_logs(session: Session, version: FeatureGroupVersion, *, stdout: boo
     )
 
 
+def version_log(session: Session, version: FeatureGroupVersion) -> list[str]:
+    """What happened to the version and what was printed meanwhile, a line an event, oldest first."""
+    lines = [(version.created_at, f"Version {version.number} requested")]
+    if version.started_at is not None:
+        lines.append((version.started_at, "Materialization began"))
+        lines += [
+            (piece.at, line) for piece in _pieces(session, version) for line in piece.text.splitlines() if line.strip()
+        ]
+    if version.completed_at is not None:
+        rows = f" with {version.manifest.rows:,} rows" if version.table is not None else f": {version.error}"
+        lines.append((version.completed_at, f"{version.status}{rows}"))
+    return [f"{iso(at)} {text}" for at, text in lines]
+
+
 def _texts(session: Session, version: FeatureGroupVersion) -> dict[str, str]:
     texts = {"stdout": "", "stderr": ""}
-    if version.run_id is None or version.started_at is None:
-        return texts
-    for line in read_logs(session, version.run_id).lines:
-        if line.at < version.started_at or (version.completed_at is not None and line.at > version.completed_at):
-            continue
+    for line in _pieces(session, version):
         for stream in texts:
             if line.stream not in texts or line.stream == stream:  # a gap belongs to both
                 texts[stream] += line.text
     return texts
+
+
+def _pieces(session: Session, version: FeatureGroupVersion) -> list[LogLine]:
+    """What the version's run printed between its start and its end."""
+    if version.run_id is None or version.started_at is None:
+        return []
+    return [
+        line
+        for line in read_logs(session, version.run_id).lines
+        if line.at >= version.started_at and (version.completed_at is None or line.at <= version.completed_at)
+    ]

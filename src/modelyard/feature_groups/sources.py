@@ -18,6 +18,7 @@ from modelyard.errors import AlreadyExistsError, ConflictError
 from modelyard.feature_groups import versions
 from modelyard.feature_groups.definition import Definition
 from modelyard.feature_groups.lineage import users_of
+from modelyard.feature_groups.pruning import prune_dataset
 from modelyard.feature_groups.records import FeatureGroup, SourceType
 from modelyard.feature_groups.registering import find_in_any_case
 from modelyard.ids import DatasetId, DatasetVersionId, FeatureGroupId, new_id
@@ -68,6 +69,7 @@ def add_dataset_version(session: Session, dataset_version: DatasetVersion) -> No
     if group is not None and dataset_version.table is not None:
         table = msgspec.convert(dataset_version.table, Table)
         versions.write_version_from_table(session, group, table, dataset_version=dataset_version.dataset_version)
+        prune_dataset(session, session.get_one(Dataset, dataset_version.dataset_id))
 
 
 def delete_group(session: Session, dataset: Dataset) -> None:

@@ -14,6 +14,8 @@ from modelyard.clock import utc_now
 from modelyard.database import JsonObject
 from modelyard.execution import RunContext, RunState
 from modelyard.execution.records import Run
+from modelyard.feature_groups.lineage import note_version_users
+from modelyard.feature_groups.pruning import prune
 from modelyard.feature_groups.records import (
     TRANSITIONS,
     UNFINISHED,
@@ -47,6 +49,7 @@ def add_version(session: Session, group: FeatureGroup) -> FeatureGroupVersion:
     )
     session.add(version)
     session.flush()
+    prune(session, group)
     return version
 
 
@@ -100,6 +103,8 @@ def claim(session: Session, run: RunContext, version: FeatureGroupVersion, paren
     version.parents = {str(each): parent for each, parent in parents.items()}
     version.started_at = run.clock()
     session.flush()
+    name = session.get_one(FeatureGroup, version.feature_group_id).table_name
+    note_version_users(session, parents.values(), "feature group version", version.feature_group_version, name)
     return True
 
 

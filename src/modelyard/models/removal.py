@@ -78,6 +78,8 @@ def _remove(session: Session, versions: Sequence[ModelVersion]) -> set[Digest]:
     ids = [version.model_version for version in versions]
     session.execute(delete(ModelVersionUser).where(ModelVersionUser.model_version.in_(ids)))
     session.execute(delete(ModelVersion).where(ModelVersion.model_version.in_(ids)))
+    for each in ids:
+        lineage.forget_version_user(session, "model version", each)
     return {version.lock_digest for version in versions if version.lock_digest}
 
 

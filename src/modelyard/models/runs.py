@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from modelyard.clock import utc_now
 from modelyard.database import JsonObject
 from modelyard.execution import Permanent, RunContext, RunKind
+from modelyard.feature_groups import lineage
 from modelyard.ids import FeatureGroupId, ModelVersionId
 from modelyard.models import training
 from modelyard.models.events import ModelEvents
@@ -76,6 +77,14 @@ def _pin(run: RunContext, pins: Pins) -> None:
         version.lock_digest = put_text(session, pins.lock)
         version.environment_id, version.runtime = pins.environment_id, pins.runtime
         version.feature_group_versions = [table.feature_group_version for table in pins.tables]
+        name = session.get_one(Model, version.model_id).name
+        lineage.note_version_users(
+            session,
+            [table.feature_group_version for table in pins.tables],
+            "model version",
+            version.model_version,
+            name,
+        )
 
 
 def _end_complete(run: RunContext, trained: Trained) -> None:

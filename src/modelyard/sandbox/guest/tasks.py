@@ -15,6 +15,7 @@ TASKS = {
     "sql": "tables:sql",
     "arrow_twin": "tables:arrow_twin",
     "encode_avro": "tables:encode_avro",
+    "measure_table": "metrics:measure_table",
 }
 
 #: Modules that a waiting guest loads before it is asked: what trainings and replicas need in their first moments.

@@ -263,6 +263,16 @@ def upgrade() -> None:
     sa.Column('completed_at', modelyard.database.records.Utc(), nullable=True),
     sa.PrimaryKeyConstraint('table_digest', 'organization_id', name=op.f('pk_table_encodings'))
     )
+    op.create_table('table_metrics',
+    sa.Column('table_digest', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('table', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('measured', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('error', sa.Text(), nullable=True),
+    sa.Column('run_id', sa.String(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.PrimaryKeyConstraint('table_digest', 'organization_id', name=op.f('pk_table_metrics'))
+    )
     op.create_table('batch_predictions',
     sa.Column('batch_prediction_id', sa.String(), nullable=False),
     sa.Column('organization_id', sa.String(), nullable=False),
@@ -671,6 +681,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_batch_predictions_deployment_id'))
 
     op.drop_table('batch_predictions')
+    op.drop_table('table_metrics')
     op.drop_table('table_encodings')
     with op.batch_alter_table('runs', schema=None) as batch_op:
         batch_op.drop_index('ix_runs_target')
