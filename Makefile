@@ -48,7 +48,7 @@ contracts: setup  ## Check which room imports which, with import-linter
 bench: setup  ## Run the benchmarks, one after the other, and print their ratios
 	@$(BIN)/python -m benchmarks
 
-soak: setup  ## Kill the agent and the gateway at random under load and count what was lost
+soak: setup  ## Ten minutes of predictions while versions are switched and replicas end; counts what was lost
 	@$(BIN)/python -m benchmarks.soak
 
 migration: setup  ## Write the migration that leads from nothing to the tables of today

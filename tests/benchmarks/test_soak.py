@@ -7,11 +7,6 @@ from benchmarks.soak import soak
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
 
 
-@pytest.mark.xfail(
-    reason="answers that a replica has gathered but not sent are lost with it: the gateway takes the first of their "
-    "calls for the one that ended the replica, and sends the deadly one again",
-    strict=False,
-)
 def test_no_call_is_lost_while_versions_are_switched_and_replicas_end() -> None:
     done = soak(20)
     assert done.tally.latencies_ms

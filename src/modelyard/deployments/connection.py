@@ -21,6 +21,7 @@ from modelyard.deployments.routing import Place
 SWEEP_S = 0.1
 #: Answers larger than this are gathered in a buffer of their own.
 LARGE = 256 * 1024
+READ = 1024**2
 #: Bytes of calls that may wait in one connection.
 WAITING_BYTES = 256 * 1024**2
 #: Status of an answer that was larger than the limit and thrown away; a replica's own statuses are small.
@@ -67,6 +68,7 @@ class Connection(asyncio.Protocol):
         self._last_answer_at = 0.0
         self._sweeper: asyncio.TimerHandle | None = None
         self._retiring = False
+        self._socket = -1
 
     # -- calls --------------------------------------------------------------------------------------------------
 
@@ -104,6 +106,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self._transport = transport  # type: ignore[assignment]  # uvloop's transports are no asyncio.Transport
+        self._socket = os.dup(transport.get_extra_info("socket").fileno())
         self.is_open = True
 
     def data_received(self, data: bytes) -> None:
@@ -131,11 +134,22 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         self.is_open = False
+        self._read_last_answers()
         self._release()
         if self._sweeper is not None:
             self._sweeper.cancel()
         calls, self.pending = list(self.pending.values()), {}
         self._owner.lost(self, calls)
+
+    def _read_last_answers(self) -> None:
+        """Takes what the replica sent before it ended: a write that fails closes the transport with answers unread."""
+        try:
+            while data := os.read(self._socket, READ):
+                self.data_received(data)
+        except OSError:
+            return
+        finally:
+            os.close(self._socket)
 
     # -- answers ------------------------------------------------------------------------------------------------
 

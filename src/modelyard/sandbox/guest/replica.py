@@ -13,7 +13,6 @@ import selectors
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -26,10 +25,6 @@ if TYPE_CHECKING:
 HEADER = struct.Struct("!IIB")
 PREDICT, PREDICT_MULTIPLE, PING = 1, 2, 3
 OK, USER_ERROR, REFUSED = 0, 1, 2
-#: Longest time that a finished answer waits for others to travel with.
-_COALESCE_S = 0.001
-#: Seconds between two looks for finished answers that wait behind a slow call.
-_LATE_S = 0.01
 #: Keys of the call that are the platform's, not the function's.
 _OURS = ("queryData", "deploymentToken", "deploymentId")
 
@@ -104,12 +99,9 @@ class Server:
         self._listener, self._answer = listener, answer
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict") if threads else None
         self._selector = selectors.DefaultSelector()
-        self._connections: list[Connection] = []
 
     def serve(self) -> None:
         """Accepts and answers until the guest is killed."""
-        if self._pool is None:
-            threading.Thread(target=self._flush_late, name="late answers", daemon=True).start()
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ)
         while True:
@@ -123,44 +115,31 @@ class Server:
         with contextlib.suppress(BlockingIOError, ConnectionError):
             connection, _ = self._listener.accept()
             connection.setblocking(True)
-            self._connections.append(Connection(connection))
-            self._selector.register(connection, selectors.EVENT_READ, self._connections[-1])
+            self._selector.register(connection, selectors.EVENT_READ, Connection(connection))
 
     def _read(self, connection: "Connection") -> None:
         if not connection.fill():
             self._selector.unregister(connection.socket)
-            self._connections.remove(connection)
             connection.close()
             return
         for number, kind, body in connection.requests():
             if self._pool is not None:
                 self._pool.submit(self._answer_on_thread, connection, number, kind, body)
             else:
-                connection.put(self._answer(number, kind, body))
-        connection.flush()
-
-    def _flush_late(self) -> None:
-        """Sends what is ready while a slow call goes on: its answer must not keep those of the calls before it."""
-        while True:
-            time.sleep(_LATE_S)
-            for connection in list(self._connections):
-                connection.flush()
+                # Sent before the next call begins: a call that ends this process takes no other's answer along.
+                connection.send(self._answer(number, kind, body))
 
     def _answer_on_thread(self, connection: "Connection", number: int, kind: int, body: bytes) -> None:
-        connection.put(self._answer(number, kind, body))
-        connection.flush()
+        connection.send(self._answer(number, kind, body))
 
 
 class Connection:
-    """One connection of the gateway: requests cut out of its bytes, answers gathered and sent together."""
+    """One connection of the gateway: requests cut out of its bytes, answers sent one after the other."""
 
     def __init__(self, connected: socket.socket) -> None:
         self.socket = connected
         self._received = bytearray()
-        self._ready: list[bytes] = []
-        self._since = 0.0
         self._lock = threading.Lock()
-        self._sending = False
 
     def fill(self) -> bool:
         """Reads what has come; False at the end of the connection."""
@@ -184,31 +163,10 @@ class Connection:
         del received[:at]
         return found
 
-    def put(self, answer: bytes) -> None:
-        """Keeps an answer for the next flush, which comes at once if the oldest one has waited long enough."""
-        with self._lock:
-            now = time.monotonic()
-            if not self._ready:
-                self._since = now
-            self._ready.append(answer)
-            due = now - self._since > _COALESCE_S
-        if due:
-            self.flush()
-
-    def flush(self) -> None:
-        """Sends what is ready, unless another thread is at it and will take these along."""
-        while True:
-            with self._lock:
-                if self._sending or not self._ready:
-                    return
-                data, self._ready, self._sending = b"".join(self._ready), [], True
-            try:
-                self.socket.sendall(data)
-            except OSError:
-                return  # the gateway has left; `fill` notices
-            finally:
-                with self._lock:
-                    self._sending = False
+    def send(self, answer: bytes) -> None:
+        """Sends an answer; one at a time, whichever thread it comes from."""
+        with self._lock, contextlib.suppress(OSError):  # the gateway has left; `fill` notices
+            self.socket.sendall(answer)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
