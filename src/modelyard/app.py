@@ -38,6 +38,7 @@ from modelyard.execution.events import RunEvents
 from modelyard.execution.queue import has_living_agent
 from modelyard.feature_groups import actions as feature_groups_actions
 from modelyard.feature_groups import binding as feature_groups_binding
+from modelyard.feature_groups import function_actions as feature_groups_function_actions
 from modelyard.feature_groups import lock_actions as feature_groups_lock_actions
 from modelyard.feature_groups import project_actions as feature_groups_project_actions
 from modelyard.feature_groups import runs as feature_groups_runs
@@ -53,6 +54,7 @@ from modelyard.refresh import runs as refresh_runs
 from modelyard.refresh.scheduler import Scheduler
 from modelyard.sandbox import Sandbox
 from modelyard.settings import Settings
+from modelyard.source_code import actions as source_code_actions
 from modelyard.source_code.check import Checker
 from modelyard.storage import BlobStore
 
@@ -77,6 +79,7 @@ SLICES = (
     Slice(
         (
             feature_groups_actions,
+            feature_groups_function_actions,
             feature_groups_lock_actions,
             feature_groups_project_actions,
             feature_groups_tag_actions,

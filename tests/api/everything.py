@@ -126,6 +126,8 @@ PLAIN: dict[str, Callable[[Everything], object]] = {
     "name": lambda _: "Another name",
     "useCase": lambda _: "PYTHON_MODEL",
     "functionSourceCode": lambda _: SOURCE,
+    "pythonFunctionName": lambda _: "a_function",
+    "pythonFunctionBindings": lambda _: [],
     "trainFunctionName": lambda _: "train",
     "trainingConfig": lambda _: {"LR": 1},
     "predictionArguments": lambda _: {"depth": 1},

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,5 +48,8 @@ def refusal(report: Report) -> Refusal:
 def _request(source: str, table_count: int, given: Mapping[str, object]) -> CheckRequest:
     roles = ("train", "predict", "predict_many", "initialize", "function")
     functions = {role: str(given[role]) for role in roles if role in given}
-    rest = {key: tuple(value) for key, value in given.items() if key not in roles and isinstance(value, list | tuple)}
+    rest: dict[str, Any] = {
+        key: tuple(value) for key, value in given.items() if key not in roles and isinstance(value, list | tuple)
+    }
+    rest |= {key: given[key] for key in ("contents", "is_module") if key in given}
     return CheckRequest(source=source, functions=functions, table_count=table_count, **rest)

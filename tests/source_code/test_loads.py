@@ -50,6 +50,6 @@ def test_where_it_says_no_pyflakes_finds_nothing() -> None:
         tree = ast.parse(source)
         if not loads_unbound(compile(tree, "<test>", "exec")):
             quick += 1
-            errors, _ = find_undefined(tree, walk(tree), Lines(source))
+            errors, _ = find_undefined(tree, walk(tree), Lines(source), {})
             assert errors == [], path
     assert quick > len(LIBRARY) * 0.7  # the others have star imports

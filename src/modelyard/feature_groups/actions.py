@@ -44,6 +44,7 @@ from modelyard.feature_groups.wire import (
 from modelyard.ids import FeatureGroupId, FeatureGroupOperationRunId, FeatureGroupVersionId, ProjectId
 from modelyard.refresh.records import RefreshType
 from modelyard.refresh.schedules import forget_target
+from modelyard.source_code.users import forget_user as forget_source_user
 
 _ROWS_ERRORS = (DataNotFoundError, ConflictError, NotReadyError)
 _PART_ERRORS = (DataNotFoundError, ConflictError, NotReadyError, InvalidParameterError)
@@ -107,6 +108,7 @@ def create_feature_group(
         MissingParameterError,
         InvalidParameterError,
         InvalidEnumParameterError,
+        DataNotFoundError,
         AlreadyExistsError,
         ConflictError,
     ),
@@ -132,14 +134,15 @@ def create_feature_group_from_function(
     """Creates a feature group from a Python function over the tables of other feature groups.
 
     The function gets a DataFrame for each input table, in order, and returns one. The source is checked, not run.
+    `pythonFunctionName` names a registered function instead, whose variables `pythonFunctionBindings` gives values to;
+    where a source is given, it is that source which counts.
     """
-    if python_function_name is not None:
-        raise InvalidParameterError("There are no registered Python functions here; pass functionSourceCode instead")
     registering.check_table_name(call.session, call.organization_id, table_name)
     sizes = read_sizes(cpu_size, memory, use_gpu)
     function = Function(
         source=function_source_code,
         name=function_name,
+        registered=python_function_name if function_source_code is None else None,
         input_tables=input_feature_groups or [],
         bindings=python_function_bindings or [],
         requirements=package_requirements,
@@ -152,6 +155,7 @@ def create_feature_group_from_function(
         version_limit=version_limit,
         sizes=sizes,
         check_report=dict(msgspec.to_builtins(notes)),
+        python_function_name=function.registered,
         python_function_bindings=python_function_bindings,
         use_original_csv_names=use_original_csv_names,
     )
@@ -193,6 +197,7 @@ def delete_feature_group(call: Call, *, feature_group_id: FeatureGroupId) -> Non
     if users:
         raise ConflictError(f"Feature group {group.table_name} is used by {', '.join(users)}; delete those first")
     forget_target(call.session, RefreshType.FEATUREGROUP, feature_group_id)
+    forget_source_user(call.session, "feature group", feature_group_id)
     forget_user(call.session, "snapshot", feature_group_id)
     call.session.delete(group)
 

@@ -62,6 +62,11 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     source_code: str | None = None
     function_name: str | None = None
     requirements: tuple[str, ...] = ()
+    #: The organisation's modules that the source imports itself.
+    modules: tuple[str, ...] = ()
+    #: Name of the registered function that gives source, name, requirements and modules: the group's definition holds
+    #: the name alone, a version's all of it.
+    python_function: str | None = None
     #: Arguments of the function that are values: name -> value.
     arguments: dict[str, Any] = {}
 

@@ -1,4 +1,4 @@
-"""Registers Python functions as feature groups: what they are called with, and that they can run at all.
+"""Makes definitions from Python functions, with a source of their own or registered; checks that they can run.
 
 Input tables come by position, in order; or by keyword, where bindings name them. Other bindings are plain values.
 Source: the SDK's createFeatureGroupFromFunction and PythonFunctionArgumentType.
@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy.orm import Session
 
 from modelyard.actions import Call
 from modelyard.errors import InvalidEnumParameterError, InvalidParameterError, MissingParameterError
-from modelyard.feature_groups.definition import Definition, Input
+from modelyard.feature_groups.bindings import Bound, bind
+from modelyard.feature_groups.definition import Definition
 from modelyard.feature_groups.registering import Sizes
 from modelyard.feature_groups.shapes import CheckNotes
 from modelyard.feature_groups.sizes import CpuSize
-from modelyard.feature_groups.tables import get_by_table_names
-from modelyard.ids import OrganizationId
 from modelyard.source_code.check import Checker, CheckRequest
+from modelyard.source_code.pins import known_modules
+from modelyard.source_code.python_functions import content_of, get_function
+from modelyard.source_code.records import FunctionType, PythonFunctionRevision
 from modelyard.source_code.requirements import parse_requirements
 
 #: Largest memory that can be asked for, in GiB.
@@ -30,6 +31,8 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
 
     source: str | None
     name: str | None
+    #: Name of a registered function, which has its own source.
+    registered: str | None = None
     input_tables: Sequence[str] = ()
     bindings: Sequence[dict[str, Any]] = ()
     requirements: Sequence[str] | dict[str, str | None] | None = None
@@ -37,29 +40,70 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_function(call: Call, function: Function) -> tuple[Definition, CheckNotes]:
     """The definition that a function makes, and what its check had to say; ConflictError if it can't run."""
+    if function.registered is not None:
+        return _read_registered(call, function.registered, function), CheckNotes()
     if not function.source or not function.name:
         missing = "functionName" if function.source else "functionSourceCode"
         raise MissingParameterError(f"Missing required parameter: {missing}")
-    inputs, arguments = _inputs(call.session, call.organization_id, function)
+    bound = bind(call.session, call.organization_id, function.input_tables, function.bindings)
+    known = known_modules(call.session, call.organization_id, function.source)
     requirements = parse_requirements(function.requirements)
     call.session.rollback()  # the check may take seconds; nothing is kept open meanwhile
     report = call.parts.get(Checker).check(
         CheckRequest(
             source=function.source,
             functions={"function": function.name},
-            table_count=sum(each.binding is None for each in inputs),
+            table_count=bound.positional,
             requirements=requirements,
-            keywords=[each.binding for each in inputs if each.binding is not None] + list(arguments),
+            keywords=bound.keywords,
+            modules=known.names,
+            contents=known.contents,
         )
     )
     definition = Definition(
-        inputs=tuple(inputs),
+        inputs=bound.inputs,
         source_code=function.source,
         function_name=function.name,
         requirements=tuple(dict.fromkeys([*requirements, *report.inferred_requirements])),
-        arguments=arguments,
+        modules=tuple(report.module_dependencies),
+        arguments=bound.arguments,
     )
     return definition, CheckNotes(requirements, report.publishing_msg, report.module_dependencies)
+
+
+def _read_registered(call: Call, name: str, function: Function) -> Definition:
+    """The definition that a registered function makes with those bindings; the function itself is found at each use."""
+    found = get_function(call.session, call.organization_id, name)
+    if found.function_type != FunctionType.FEATURE_GROUP:
+        raise InvalidParameterError(
+            f"The Python function {name} is a {found.function_type}; only a FEATURE_GROUP gives a table."
+        )
+    if function.requirements or function.name:
+        given = "packageRequirements" if function.requirements else "functionName"
+        raise InvalidParameterError(f"{given} is the registered function's own; change it with updatePythonFunction.")
+    revision = call.session.get_one(PythonFunctionRevision, found.head)
+    content = content_of(call.session, revision)
+    bound = bind(call.session, call.organization_id, function.input_tables, function.bindings, content.variables)
+    if not content.variables:
+        _check_call(call, content.source, content.function_name, bound, content.package_requirements)
+    return Definition(inputs=bound.inputs, python_function=name, arguments=bound.arguments)
+
+
+def _check_call(call: Call, source: str, name: str, bound: Bound, requirements: Sequence[str]) -> None:
+    """Whether a function that declares no variables can be called so."""
+    known = known_modules(call.session, call.organization_id, source)
+    call.session.rollback()
+    call.parts.get(Checker).check(
+        CheckRequest(
+            source=source,
+            functions={"function": name},
+            table_count=bound.positional,
+            requirements=requirements,
+            keywords=bound.keywords,
+            modules=known.names,
+            contents=known.contents,
+        )
+    )
 
 
 def read_sizes(cpu_size: str | None, memory: int | None, use_gpu: bool | None) -> Sizes:
@@ -71,32 +115,3 @@ def read_sizes(cpu_size: str | None, memory: int | None, use_gpu: bool | None) -
     if memory is not None and not 1 <= memory <= MOST_MEMORY_GIB:
         raise InvalidParameterError(f"memory is {memory}; it must be between 1 and {MOST_MEMORY_GIB} (GB)")
     return Sizes(cpu_size=cpu_size.lower() if cpu_size else None, memory_gib=memory, use_gpu=bool(use_gpu))
-
-
-def _inputs(
-    session: Session, organization_id: OrganizationId, function: Function
-) -> tuple[list[Input], dict[str, Any]]:
-    tables: list[tuple[str, str | None]] = [(name, None) for name in function.input_tables]
-    arguments: dict[str, Any] = {}
-    for binding in function.bindings:
-        name, kind, value = _binding(binding)
-        if kind == "FEATURE_GROUP":
-            tables.append((str(value), name))
-        elif value is not None:
-            arguments[name] = value
-    groups = get_by_table_names(session, organization_id, [table for table, _ in tables])
-    inputs = [
-        Input(group.feature_group_id, group.table_name, keyword)
-        for group, (_, keyword) in zip(groups, tables, strict=True)
-    ]
-    return inputs, arguments
-
-
-def _binding(binding: dict[str, Any]) -> tuple[str, str, Any]:
-    name = binding.get("name")
-    kind = binding.get("variableType", binding.get("variable_type"))
-    if not isinstance(name, str) or not name.isidentifier():
-        raise InvalidParameterError(f"A binding's name must be that of a parameter, not {str(name)[:100]!r}")
-    if not isinstance(kind, str):
-        raise InvalidParameterError(f"The binding of {name} needs a variableType such as FEATURE_GROUP or STRING")
-    return name, kind.upper(), binding.get("value")

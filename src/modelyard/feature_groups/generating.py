@@ -18,6 +18,7 @@ from modelyard.feature_groups.sizes import limits_of
 from modelyard.feature_groups.twins import opened
 from modelyard.sandbox import GuestError, GuestNotStarted, Limits, Outcome, Sandbox, SandboxUnavailable
 from modelyard.sandbox.failures import FailureKind
+from modelyard.source_code.pins import Pins, read_sources
 from modelyard.storage import Table
 
 
@@ -29,7 +30,7 @@ def generate(
     limits = limits_of(run.settings, version.cpu_size, version.memory_gib, use_gpu=version.use_gpu)
     if definition.engine_sql is not None:
         return run_query(run, definition, inputs, limits)
-    return _run_function(run, definition, inputs, limits, name)
+    return _run_function(run, version, inputs, limits, name)
 
 
 def run_query(
@@ -48,15 +49,20 @@ def run_query(
 
 
 def _run_function(
-    run: RunContext, definition: Definition, inputs: Sequence[TableVersion], limits: Limits, name: str
+    run: RunContext, version: FeatureGroupVersion, inputs: Sequence[TableVersion], limits: Limits, name: str
 ) -> Generated | Failure:
-    environment = _environment(run, definition.requirements)
+    definition = version.made_from
+    pins = Pins.of(version.pins)
+    with run.read() as session:
+        modules = read_sources(session, pins)
+    environment = _environment(run, tuple(dict.fromkeys([*definition.requirements, *pins.requirements])))
     message: dict[str, Any] = {
         "source": definition.source_code,
         "module_name": "function",
         "function": definition.function_name,
         "tables": [{"name": each.table_name, "keyword": each.binding} for each in definition.inputs],
         "arguments": definition.arguments,
+        "modules": modules,
     }
     return _run(run, "function", message, inputs, limits, environment, name)
 

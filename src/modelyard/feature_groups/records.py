@@ -154,6 +154,8 @@ class FeatureGroupVersion(Record):
     cpu_size: Mapped[str | None]
     memory_gib: Mapped[int | None]
     use_gpu: Mapped[bool] = mapped_column(default=False)
+    #: What its code was: the registered function and the modules, as `source_code.pins.Pins`.
+    pins: Mapped[JsonObject] = mapped_column(default=dict)
     #: The exact versions that it was made from: parent's id -> version.
     parents: Mapped[JsonObject | None]
     #: Which versions of its parent a MERGE put together, oldest first.

@@ -4,7 +4,7 @@ The thinking is done before the writing: a query may take a second to read and a
 keeps all others waiting. What was found is looked up again in the writing transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -23,6 +23,7 @@ from modelyard.feature_groups.records import FeatureGroup, SourceType, VersionSt
 from modelyard.feature_groups.sql import Query
 from modelyard.feature_groups.tables import get_feature_group, newest_versions, unknown_table
 from modelyard.ids import FeatureGroupId, OrganizationId, new_id
+from modelyard.source_code.users import note_users
 
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +44,7 @@ class Particulars(msgspec.Struct, frozen=True, kw_only=True):
     sizes: Sizes = Sizes()
     check_report: JsonObject | None = None
     python_function_bindings: list[dict[str, Any]] | None = None
+    python_function_name: str | None = None
     use_original_csv_names: bool = False
 
 
@@ -64,6 +66,7 @@ def create(call: Call, particulars: Particulars, definition: Definition) -> Feat
             memory_gib=particulars.sizes.memory_gib,
             use_gpu=particulars.sizes.use_gpu,
             use_original_csv_names=particulars.use_original_csv_names,
+            python_function_name=particulars.python_function_name,
             python_function_bindings=particulars.python_function_bindings,
             version_limit=particulars.version_limit,
             last_version_number=0,
@@ -75,17 +78,24 @@ def create(call: Call, particulars: Particulars, definition: Definition) -> Feat
     return group.feature_group_id
 
 
-def redefine(call: Call, feature_group_id: FeatureGroupId, definition: Definition) -> None:
-    """Gives a group another definition; versions that were made from the former one stay as they are."""
+def redefine(
+    call: Call, feature_group_id: FeatureGroupId, definition: Definition, columns: Mapping[str, Any] | None = None
+) -> None:
+    """Gives a group another definition; versions that were made from the former one stay as they are.
+
+    `columns` are others of the group's that change along with it.
+    """
     with call.parts.get(Database).write() as session:
         group = get_feature_group(session, call.organization_id, feature_group_id)
         parents = [each.feature_group_id for each in definition.inputs]
         cycle = find_cycle(session, feature_group_id, parents)
         if cycle is not None:
             path = " -> ".join(get_feature_group(session, call.organization_id, each).table_name for each in cycle)
-            raise InvalidParameterError(f"The query would make {group.table_name} read itself: {path}")
+            raise InvalidParameterError(f"That would make {group.table_name} read itself: {path}")
         group.definition = versions.to_json(definition)
         group.definition_digest = definition.digest
+        for name, value in (columns or {}).items():
+            setattr(group, name, value)
         group.updated_at = call.clock()
         _connect(session, group, definition)
 
@@ -136,3 +146,7 @@ def _connect(session: Session, group: FeatureGroup, definition: Definition) -> N
         if session.get(FeatureGroup, each.feature_group_id) is None:
             raise ConflictError(f"The table {each.table_name} was deleted meanwhile")
     set_inputs(session, group, [each.feature_group_id for each in definition.inputs])
+    note_users(
+        session, group.organization_id, "feature group", group.feature_group_id, group.table_name,
+        modules=definition.modules, function=definition.python_function,
+    )  # fmt: skip

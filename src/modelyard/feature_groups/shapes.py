@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.clock import iso
 from modelyard.database import JsonObject
+from modelyard.feature_groups.code import Code
 from modelyard.feature_groups.definition import Definition
 from modelyard.feature_groups.records import (
     FeatureGroup,
@@ -34,6 +35,7 @@ from modelyard.ids import FeatureGroupId
 from modelyard.refresh.records import RefreshType
 from modelyard.refresh.schedules import schedules_of
 from modelyard.refresh.wire import RefreshScheduleShape
+from modelyard.source_code.pins import Pins
 
 #: What every group shows of features that it does not have.
 _WITHOUT: dict[str, Any] = {
@@ -72,11 +74,13 @@ def group_shapes(session: Session, groups: Sequence[FeatureGroup]) -> list[Featu
     ids = [group.feature_group_id for group in groups]
     newest, whole = newest_versions(session, ids), newest_versions(session, ids, VersionStatus.COMPLETE)
     outdated, readers = find_outdated(session, ids), _readers(session, ids)
+    code = Code(session, groups)
     return [
         _group_shape(
             group,
             newest.get(group.feature_group_id),
             whole.get(group.feature_group_id),
+            code=code,
             is_outdated=group.feature_group_id in outdated,
             readers=readers.get(group.feature_group_id, []),
             schedules=schedules_of(session, RefreshType.FEATUREGROUP, group.feature_group_id),
@@ -109,7 +113,7 @@ def version_shape(version: FeatureGroupVersion, group: FeatureGroup) -> FeatureG
         template_bindings=[],
         features=columns,
         point_in_time_groups=[],
-        code_source=_code_shape(made_from, group.check_report),
+        code_source=_code_shape(made_from, group.check_report, list(Pins.of(version.pins).modules)),
         annotation_config={},
         indexing_config=indexing_of(group),
     )
@@ -130,13 +134,12 @@ def _group_shape(
     newest: FeatureGroupVersion | None,
     whole: FeatureGroupVersion | None,
     *,
+    code: Code,
     is_outdated: bool,
     readers: list[str],
     schedules: list[RefreshScheduleShape],
 ) -> FeatureGroupShape:
-    made_from, index = group.made_from, indexing_of(group)
-    # Without a complete version there is nothing to be outdated, unless what was tried has failed.
-    has_tried = whole is not None or (newest is not None and newest.status == VersionStatus.FAILED)
+    made_from, index = code.resolve(group), indexing_of(group)
     return FeatureGroupShape(
         feature_group_id=group.feature_group_id,
         name=group.table_name,
@@ -150,7 +153,7 @@ def _group_shape(
         created_at=iso(group.created_at),
         description=group.description,
         sql_error=newest.error if newest is not None and group.source_type == SourceType.SQL else None,
-        latest_version_outdated=is_outdated and has_tried,
+        latest_version_outdated=is_outdated and _has_tried(newest, whole),
         referenced_feature_groups=readers,
         cpu_size=group.cpu_size,
         memory=group.memory_gib,
@@ -160,7 +163,7 @@ def _group_shape(
         use_gpu=group.use_gpu,
         version_limit=group.version_limit,
         features=_features(whole, group) if whole is not None else [],
-        code_source=_code_shape(made_from, group.check_report),
+        code_source=_code_shape(made_from, code.check_report(group), code.dependencies(group)),
         refresh_schedules=schedules,
         latest_feature_group_version=version_shape(newest, group) if newest is not None else None,
         modification_lock=group.is_locked,
@@ -176,6 +179,11 @@ def _group_shape(
         concatenation_config=_concatenation(made_from),
         **_WITHOUT,
     )
+
+
+def _has_tried(newest: FeatureGroupVersion | None, whole: FeatureGroupVersion | None) -> bool:
+    # Without a complete version there is nothing to be outdated, unless what was tried has failed.
+    return whole is not None or (newest is not None and newest.status == VersionStatus.FAILED)
 
 
 def indexing_of(group: FeatureGroup) -> IndexingShape:
@@ -200,7 +208,7 @@ def _concatenation(made_from: Definition) -> ConcatenationShape | dict[str, Any]
     )
 
 
-def _code_shape(made_from: Definition, check_report: JsonObject | None) -> CodeShape | None:
+def _code_shape(made_from: Definition, check_report: JsonObject | None, modules: list[str]) -> CodeShape | None:
     if made_from.source_code is None:
         return None
     notes = msgspec.convert(check_report or {}, CheckNotes)
@@ -209,11 +217,11 @@ def _code_shape(made_from: Definition, check_report: JsonObject | None) -> CodeS
         source_code=made_from.source_code,
         application_connector_id=None,
         application_connector_info=None,
-        package_requirements=notes.requirements,
+        package_requirements=notes.requirements or (list(made_from.requirements) if made_from.python_function else []),
         status="COMPLETE",
         error=None,
         publishing_msg=notes.publishing_msg,
-        module_dependencies=notes.module_dependencies,
+        module_dependencies=modules,
     )
 
 

@@ -1,4 +1,4 @@
-"""What is out of date: a group whose definition, or anything above it, has changed since its newest complete version.
+"""What is out of date: a group whose definition, code, or anything above it, changed since its newest complete version.
 
 Asked for many groups at once (lists) it takes three queries a level of lineage, however many groups there are.
 """
@@ -8,10 +8,12 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from modelyard.feature_groups.code import Code
 from modelyard.feature_groups.lineage import ancestors, in_order
 from modelyard.feature_groups.records import FeatureGroup, FeatureGroupVersion, SourceType, VersionStatus
 from modelyard.feature_groups.tables import newest_versions
 from modelyard.ids import FeatureGroupId
+from modelyard.source_code.pins import Pins
 
 
 def is_outdated(session: Session, group: FeatureGroup) -> bool:
@@ -28,9 +30,10 @@ def find_outdated(session: Session, feature_group_ids: Sequence[FeatureGroupId])
     newest = newest_versions(session, list(edges), VersionStatus.COMPLETE)
     groups = session.scalars(select(FeatureGroup).where(FeatureGroup.feature_group_id.in_(edges)))
     by_id = {group.feature_group_id: group for group in groups}
+    code = Code(session, list(by_id.values()))
     outdated: set[FeatureGroupId] = set()
     for each in in_order(edges):
-        if each in by_id and _has_changed(by_id[each], newest, edges[each], outdated):
+        if each in by_id and _has_changed(by_id[each], newest, edges[each], outdated, code):
             outdated.add(each)
     return outdated
 
@@ -40,6 +43,7 @@ def _has_changed(
     newest: dict[FeatureGroupId, FeatureGroupVersion],
     parents: Iterable[FeatureGroupId],
     outdated: set[FeatureGroupId],
+    code: Code,
 ) -> bool:
     version = newest.get(group.feature_group_id)
     if version is None:
@@ -47,6 +51,8 @@ def _has_changed(
     if group.source_type in (SourceType.DATASET, SourceType.BATCH_PREDICTION):
         return False  # their versions are told to us as they come
     if version.definition_digest != group.definition_digest or outdated.intersection(parents):
+        return True
+    if Pins.of(version.pins) != code.pins(group):
         return True
     return (version.parents or {}) != {
         parent: newest[parent].feature_group_version for parent in parents if parent in newest

@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy.orm import Session
 
 from modelyard.execution import RunContext
+from modelyard.feature_groups.code import Code
 from modelyard.feature_groups.generating import generate
 from modelyard.feature_groups.lineage import Edges, ancestors, in_order
 from modelyard.feature_groups.materialize import MaterializationFailed, ensure_versions
 from modelyard.feature_groups.outcomes import Failure, TableVersion
 from modelyard.feature_groups.records import FeatureGroup, FeatureGroupVersion
 from modelyard.feature_groups.sources import find_group
+from modelyard.feature_groups.versions import to_json
 from modelyard.ids import DatasetId, FeatureGroupId, FeatureGroupVersionId, OrganizationId
 from modelyard.storage import Table
 
@@ -89,7 +91,7 @@ def _make(
 ) -> TableVersion:
     with run.read() as session:
         group = session.get_one(FeatureGroup, feature_group_id)
-        draft = _draft(group)
+        draft = _draft(session, group)
         inputs: Sequence[TableVersion] = [tables[each.feature_group_id] for each in group.made_from.inputs]
         name = group.table_name
     outcome = generate(run, draft, inputs, name)
@@ -100,12 +102,14 @@ def _make(
     return TableVersion(feature_group_id, draft.feature_group_version, name, outcome.table)
 
 
-def _draft(group: FeatureGroup) -> FeatureGroupVersion:
+def _draft(session: Session, group: FeatureGroup) -> FeatureGroupVersion:
     """A version that no session ever sees: the way in which `generate` is told what to make."""
+    code = Code(session, [group])
     return FeatureGroupVersion(
         feature_group_version=FeatureGroupVersionId(""),
         feature_group_id=group.feature_group_id,
-        definition=group.definition,
+        definition=to_json(code.resolve(group)),
+        pins=code.pins(group).as_json,
         cpu_size=group.cpu_size,
         memory_gib=group.memory_gib,
         use_gpu=group.use_gpu,

@@ -14,6 +14,7 @@ from modelyard.clock import utc_now
 from modelyard.database import JsonObject
 from modelyard.execution import RunContext, RunState
 from modelyard.execution.records import Run
+from modelyard.feature_groups.code import Code
 from modelyard.feature_groups.lineage import note_version_users
 from modelyard.feature_groups.pruning import prune
 from modelyard.feature_groups.records import (
@@ -25,6 +26,7 @@ from modelyard.feature_groups.records import (
 )
 from modelyard.feature_groups.tables import newest_versions
 from modelyard.ids import DatasetVersionId, FeatureGroupId, FeatureGroupVersionId, RunId, new_id
+from modelyard.source_code.pins import Pins
 from modelyard.storage import Table
 
 Parents = Mapping[FeatureGroupId, FeatureGroupVersionId]
@@ -33,6 +35,7 @@ Parents = Mapping[FeatureGroupId, FeatureGroupVersionId]
 def add_version(session: Session, group: FeatureGroup) -> FeatureGroupVersion:
     """A PENDING version of what the group is made from now, with the next number."""
     session.refresh(group, with_for_update=True)
+    code = Code(session, [group])
     group.last_version_number += 1
     version = FeatureGroupVersion(
         feature_group_version=FeatureGroupVersionId(new_id()),
@@ -40,8 +43,9 @@ def add_version(session: Session, group: FeatureGroup) -> FeatureGroupVersion:
         organization_id=group.organization_id,
         number=group.last_version_number,
         status=VersionStatus.PENDING,
-        definition=group.definition,
+        definition=to_json(code.resolve(group)),
         definition_digest=group.definition_digest,
+        pins=code.pins(group).as_json,
         cpu_size=group.cpu_size,
         memory_gib=group.memory_gib,
         use_gpu=group.use_gpu,
@@ -69,8 +73,9 @@ def write_version_from_table(
 def find_current(session: Session, group: FeatureGroup, parents: Parents) -> FeatureGroupVersion | None:
     """The newest complete version, if it is what materialising from those parents would give."""
     found = newest_versions(session, [group.feature_group_id], VersionStatus.COMPLETE).get(group.feature_group_id)
-    fresh = found and found.definition_digest == group.definition_digest and (found.parents or {}) == dict(parents)
-    return found if fresh else None
+    if found is None or found.definition_digest != group.definition_digest or (found.parents or {}) != dict(parents):
+        return None
+    return found if Pins.of(found.pins) == Code(session, [group]).pins(group) else None
 
 
 def find_unfinished(session: Session, group: FeatureGroup) -> FeatureGroupVersion | None:
@@ -84,7 +89,8 @@ def find_unfinished(session: Session, group: FeatureGroup) -> FeatureGroupVersio
         )
         .order_by(FeatureGroupVersion.number)
     )
-    return session.scalars(rows.limit(1)).first()
+    pins = Code(session, [group]).pins(group)
+    return next((each for each in session.scalars(rows) if Pins.of(each.pins) == pins), None)
 
 
 def claim(session: Session, run: RunContext, version: FeatureGroupVersion, parents: Parents) -> bool:

@@ -29,6 +29,7 @@ from modelyard.models.wire import FunctionLogsShape, ModelMetricsShape, ModelSha
 from modelyard.projects.access import get_project, note_occupant
 from modelyard.projects.actions import check_name
 from modelyard.source_code.requirements import parse_requirements
+from modelyard.source_code.users import rename_user
 
 SOURCE = "A whole Python source file, with the functions named in the other parameters at its top level."
 CLEARING = 'An empty text (`""`) takes the function away.'
@@ -293,6 +294,7 @@ def rename_model(call: Call, *, model_id: ModelId, name: str) -> None:
     _, head = find_head(call.session, call.organization_id, model_id)
     groups = [FeatureGroupId(each) for each in head.feature_group_ids]
     lineage.note_users(call.session, groups, "model", model.model_id, model.name)
+    rename_user(call.session, "model", model.model_id, model.name)
 
 
 @action("DELETE", errors=(DataNotFoundError, ConflictError))

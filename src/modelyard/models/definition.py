@@ -21,6 +21,7 @@ from modelyard.ids import Digest
 from modelyard.models.records import ModelRevision
 from modelyard.models.sizes import CpuSize
 from modelyard.source_code.check import Checker, CheckRequest
+from modelyard.source_code.pins import KnownModules
 
 #: Class attributes of the SDK's TrainingConfig that a raw caller may echo; they say how it is spelled, not what it is.
 SPELLING = ("_SUPPORT_KWARGS", "_UPPER_SNAKE_CASE_KEYS")
@@ -117,7 +118,7 @@ def merge(definition: Definition, changes: Changes) -> Definition:
     return merged
 
 
-def check(checker: Checker, definition: Definition, source: str) -> Definition:
+def check(checker: Checker, definition: Definition, source: str, modules: KnownModules) -> Definition:
     """The definition with what the check of its source adds; ConflictError if the source can't run as it says."""
     report = checker.check(
         CheckRequest(
@@ -130,6 +131,8 @@ def check(checker: Checker, definition: Definition, source: str) -> Definition:
             },
             table_count=len(definition.training_input_tables),
             requirements=definition.package_requirements,
+            modules=modules.names,
+            contents=modules.contents,
         )
     )
     return dataclasses.replace(

@@ -20,6 +20,7 @@ from modelyard.models.schedules import schedules_of_models
 from modelyard.models.versions import read_texts
 from modelyard.models.wire import CodeSourceShape, Config, DeployableAlgorithmShape, ModelShape, ModelVersionShape
 from modelyard.refresh.wire import RefreshScheduleShape
+from modelyard.source_code.pins import Modules, Pins
 
 #: Name of the config's class in the SDK, and the problem type by which the SDK finds it.
 CONFIG_TYPE = "CustomAlgorithmTrainingConfig"
@@ -45,6 +46,8 @@ class _Read:
     revisions: dict[RevisionId, ModelRevision] = field(default_factory=dict)
     texts: dict[Digest, str] = field(default_factory=dict)
     stale: set[ModelVersionId] = field(default_factory=set)
+    #: All modules that each model needs now.
+    modules: dict[ModelId, list[str]] = field(default_factory=dict)
 
 
 def describe_model(session: Session, model: Model) -> ModelShape:
@@ -66,7 +69,8 @@ def describe_models(
     _read_versions(session, read, wanted)
     read.revisions |= {head.revision_id: head for head in read.heads.values()}
     _read_sources(session, read, listing=listing)
-    read.stale = find_stale(session, _unchanged(read, models))
+    read.stale = find_stale(session, _unchanged(read, models), read.heads)
+    _read_modules(session, read, models)
     schedules = schedules_of_models(session, [model.model_id for model in models])
     return [_model(model, read, schedules.get(model.model_id, [])) for model in models]
 
@@ -126,6 +130,13 @@ def _read_sources(session: Session, read: _Read, *, listing: bool) -> None:
     read.texts |= read_texts(session, wanted)
 
 
+def _read_modules(session: Session, read: _Read, models: Sequence[Model]) -> None:
+    known = {each: Modules(session, each) for each in {model.organization_id for model in models}}
+    for model in models:
+        names = read.heads[model.model_id].module_dependencies
+        read.modules[model.model_id] = known[model.organization_id].dependencies(names)
+
+
 def _unchanged(read: _Read, models: Sequence[Model]) -> list[ModelVersion]:
     """The newest complete versions whose model has not changed since; only of those the tables matter."""
     trained = [read.versions.get(model.trained_version) for model in models if model.trained_version]
@@ -175,7 +186,7 @@ def _model(model: Model, read: _Read, schedules: list[RefreshScheduleShape]) -> 
         latest_model_version=_version(latest, model, read) if latest else None,
         location=None,
         refresh_schedules=schedules,
-        code_source=_code_source(head, read),
+        code_source=_code_source(head, read, read.modules.get(model.model_id, [])),
         database_connector=None,
         data_llm_feature_groups=[],
         model_config=config_shape(head.training_config),
@@ -217,7 +228,7 @@ def _version(version: ModelVersion, model: Model, read: _Read) -> ModelVersionSh
         partial_complete=has_ended,
         model_feature_group_schema_mappings=dict(zip(version.feature_group_ids, pinned or [], strict=False)),
         training_config_updated=revision.training_config != read.heads[model.model_id].training_config,
-        code_source=_code_source(revision, read),
+        code_source=_code_source(revision, read, list(Pins.of(version.module_pins).modules)),
         model_config=config_shape(version.training_config),
         deployable_algorithms=[_deployable(model, revision)] if is_complete else [],
     )
@@ -239,7 +250,7 @@ def _deployable(model: Model, revision: ModelRevision) -> DeployableAlgorithmSha
     )
 
 
-def _code_source(revision: ModelRevision, read: _Read) -> CodeSourceShape:
+def _code_source(revision: ModelRevision, read: _Read, modules: list[str]) -> CodeSourceShape:
     return CodeSourceShape(
         source_type="TEXT",
         source_code=read.texts.get(revision.source_digest),
@@ -249,5 +260,5 @@ def _code_source(revision: ModelRevision, read: _Read) -> CodeSourceShape:
         status="COMPLETE",
         error=None,
         publishing_msg=revision.publishing_msg,
-        module_dependencies=revision.module_dependencies,
+        module_dependencies=modules,
     )

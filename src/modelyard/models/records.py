@@ -149,6 +149,8 @@ class ModelVersion(Record):
     use_gpu: Mapped[bool]
     training_config: Mapped[JsonObject | None]
     fingerprint: Mapped[Digest]
+    #: The modules that the source imports, as they were when the training was asked for: `source_code.pins.Pins`.
+    module_pins: Mapped[JsonObject] = mapped_column(default=dict)
 
     # What it did use, known from the moment it is found out.
     #: Id of each table's version, in the order of `training_input_tables`; None until the tables are there.

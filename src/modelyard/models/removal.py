@@ -26,6 +26,7 @@ from modelyard.models.versions import users_of
 from modelyard.projects.access import forget_occupant
 from modelyard.refresh.records import RefreshType
 from modelyard.refresh.schedules import forget_target
+from modelyard.source_code import users as source_users
 
 
 def delete_model(session: Session, model: Model) -> None:
@@ -37,6 +38,7 @@ def delete_model(session: Session, model: Model) -> None:
     texts |= _remove(session, versions)
     session.execute(delete(ModelRevision).where(ModelRevision.model_id == model.model_id))
     lineage.forget_user(session, "model", model.model_id)
+    source_users.forget_user(session, "model", model.model_id)
     forget_occupant(session, "model", model.model_id)
     forget_target(session, RefreshType.MODEL, model.model_id)
     session.delete(model)

@@ -18,6 +18,7 @@ from modelyard.models.definition import fingerprint
 from modelyard.models.records import Model, ModelRevision, ModelVersion, VersionStatus
 from modelyard.models.sizes import CpuSize, Size, demand
 from modelyard.settings import Settings
+from modelyard.source_code.pins import Modules
 
 #: Name of the run, bound in `runs.KINDS`.
 TRAIN = "models.train"
@@ -53,6 +54,7 @@ def start_training(
         select(ModelRevision).where(ModelRevision.model_id == model_id, ModelRevision.number == model.head)
     ).one()
     version = _new_version(session, model, revision, overrides or Overrides())
+    version.module_pins = Modules(session, model.organization_id).pins(revision.module_dependencies).as_json
     version.pending_deployment_ids = list(dict.fromkeys(deployment_ids))
     version.created_by = user_id
     size = Size(CpuSize(version.cpu_size) if version.cpu_size else None, version.memory_gib, version.use_gpu)

@@ -25,6 +25,8 @@ from modelyard.models.retrain import start_training
 from modelyard.models.versions import read_texts
 from modelyard.projects.access import get_project, note_occupant
 from modelyard.source_code.check import Checker
+from modelyard.source_code.pins import known_modules
+from modelyard.source_code.users import note_users
 
 #: How often changes are checked anew because others changed what the check depends on.
 MOST_CHECKS = 50
@@ -53,8 +55,9 @@ def create(call: Call, project_id: ProjectId, name: str | None, changes: Changes
     with call.parts.get(Database).read() as session:
         project = get_project(session, call.organization_id, project_id)
         found = _find_tables(session, call.organization_id, changes)
+        modules = known_modules(session, call.organization_id, changes.source or "")
     first = definitions.first_definition(found)
-    checked = definitions.check(call.parts.get(Checker), first, changes.source or "")
+    checked = definitions.check(call.parts.get(Checker), first, changes.source or "", modules)
     with call.parts.get(Database).write() as session:
         get_project(session, call.organization_id, project_id)
         model = _new_model(call, project_id, f"{project.name} Model" if name is None else name)
@@ -63,6 +66,7 @@ def create(call: Call, project_id: ProjectId, name: str | None, changes: Changes
         note_occupant(session, project_id, "model", model.model_id, model.name)
         head = _keep(session, call, model, checked, changes.source)
         _note_tables(session, model, checked)
+        _note_modules(session, model, checked)
         start_training(session, call.settings, model.model_id, user_id=call.principal.user_id)
     return Revised(model, head)
 
@@ -77,7 +81,8 @@ def revise(call: Call, model_id: ModelId, changes: Changes) -> Revised:
                 found = _find_tables(session, call.organization_id, changes)
             merged = definitions.merge(definitions.definition_of(head), found)
             source = _source(session, head, merged, found)
-        checked = merged if source is None else definitions.check(call.parts.get(Checker), merged, source)
+            modules = known_modules(session, call.organization_id, source or "")
+        checked = merged if source is None else definitions.check(call.parts.get(Checker), merged, source, modules)
         with database.write() as session:
             revised = _append(session, call, Revised(model, head), found, checked)
             if revised is not None:
@@ -122,6 +127,8 @@ def _append(session: Session, call: Call, seen: Revised, changes: Changes, check
     model.head, model.name, model.latest_version, model.trained_version = moved
     if checked.feature_group_ids != head.feature_group_ids:
         _note_tables(session, model, checked)
+    if checked.module_dependencies != head.module_dependencies:
+        _note_modules(session, model, checked)
     return Revised(model, _keep(session, call, model, checked, changes.source))
 
 
@@ -161,3 +168,8 @@ def _new_model(call: Call, project_id: ProjectId, name: str) -> Model:
 def _note_tables(session: Session, model: Model, definition: Definition) -> None:
     groups = [FeatureGroupId(each) for each in definition.feature_group_ids]
     lineage.note_users(session, groups, "model", model.model_id, model.name)
+
+
+def _note_modules(session: Session, model: Model, definition: Definition) -> None:
+    modules = definition.module_dependencies
+    note_users(session, model.organization_id, "model", model.model_id, model.name, modules=modules)

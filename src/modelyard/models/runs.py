@@ -19,7 +19,9 @@ from modelyard.models.records import ENDED, Model, ModelRevision, ModelVersion, 
 from modelyard.models.retrain import TRAIN
 from modelyard.models.sizes import CpuSize, Size
 from modelyard.models.training import Pins, Plan, Trained, TrainingFailed
-from modelyard.models.versions import read_texts
+from modelyard.models.versions import read_texts, requirements_of
+from modelyard.source_code.pins import Pins as ModulePins
+from modelyard.source_code.pins import read_sources
 
 
 def train(run: RunContext) -> None:
@@ -57,13 +59,14 @@ def _begin(run: RunContext) -> Plan | None:
         version.status, version.training_started_at = VersionStatus.TRAINING, run.clock()
         revision = session.get_one(ModelRevision, version.revision_id)
         wanted = [revision.source_digest, *([version.lock_digest] if version.lock_digest else [])]
-        texts = read_texts(session, wanted)
+        texts, modules = read_texts(session, wanted), ModulePins.of(version.module_pins)
         return Plan(
             version.model_version,
             texts[revision.source_digest],
             revision.train_function_name,
             revision.predict_function_name,
-            (*revision.package_requirements, *revision.inferred_requirements),
+            requirements_of(revision, modules),
+            read_sources(session, modules),
             texts[version.lock_digest] if version.lock_digest else None,
             tuple(FeatureGroupId(each) for each in version.feature_group_ids),
             dict(version.training_config or {}),

@@ -46,6 +46,8 @@ class Plan:
     train_function_name: str
     predict_function_name: str | None
     requirements: tuple[str, ...]
+    #: Sources of the modules that the source imports, by name.
+    modules: dict[str, str]
     #: Lock of an earlier attempt, which this one keeps to.
     lock: str | None
     feature_group_ids: tuple[FeatureGroupId, ...]
@@ -151,7 +153,7 @@ def train_version(run: RunContext, plan: Plan, environment: Environment, pins: P
         "predict_function": plan.predict_function_name,
         "tables": [{"name": table.table_name} for table in pins.tables],
         "config": plan.training_config,
-        "modules": {},
+        "modules": plan.modules,
     }
     try:
         with environment.hold(), _opened(run, pins.tables) as descriptors:

@@ -24,6 +24,7 @@ from modelyard.ids import (
     ProjectId,
 )
 from modelyard.models.records import Model, ModelRevision, ModelText, ModelVersion, ModelVersionUser, VersionStatus
+from modelyard.source_code.pins import Pins, read_sources
 
 #: File name (without .py) that tracebacks show for the user's source.
 MODULE_NAME = "model"
@@ -111,6 +112,7 @@ def deployable(session: Session, version: ModelVersion) -> Deployable:
             f"Model version {version.model_version} has no function for predictions: name one in "
             "predictFunctionName with updatePythonModel, then train it again."
         )
+    pins = Pins.of(version.module_pins)
     assert version.artifact_digest is not None
     assert version.lock_digest is not None
     texts = read_texts(session, [revision.source_digest, version.lock_digest])
@@ -125,13 +127,13 @@ def deployable(session: Session, version: ModelVersion) -> Deployable:
         artifact=version.artifact_digest,
         files=version.files_digest,
         lock=texts[version.lock_digest],
-        requirements=(*revision.package_requirements, *revision.inferred_requirements),
+        requirements=requirements_of(revision, pins),
         is_thread_safe=bool(revision.is_thread_safe),
         cpu_size=version.cpu_size,
         memory_gib=version.memory_gib,
         use_gpu=version.use_gpu,
         training_config=dict(version.training_config or {}),
-        modules={},
+        modules=read_sources(session, pins),
         feature_group_ids=tuple(version.feature_group_ids),
         training_input_tables=tuple(version.training_input_tables),
         tables=_tables_of(session, version) if version.predict_takes_tables else (),
@@ -152,6 +154,12 @@ def _tables_of(session: Session, version: ModelVersion) -> tuple[TableVersion, .
         TableVersion(found[each].feature_group_id, found[each].feature_group_version, name, found[each].manifest)
         for each, name in zip(wanted, version.training_input_tables, strict=True)
     )
+
+
+def requirements_of(revision: ModelRevision, pins: Pins) -> tuple[str, ...]:
+    """The packages for the revision's source and the modules that it imports."""
+    named = (*revision.package_requirements, *revision.inferred_requirements, *pins.requirements)
+    return tuple(dict.fromkeys(named))
 
 
 def functions_of(revision: ModelRevision) -> Functions:

@@ -14,11 +14,11 @@ import msgspec
 
 from modelyard.errors import ConflictError
 from modelyard.settings import Settings
-from modelyard.source_code.frames import CheckRequest, Finding, Verdict
+from modelyard.source_code.frames import CheckRequest, Finding, ModuleNames, Verdict
 from modelyard.source_code.parsing import TOO_DEEP
 from modelyard.source_code.resident import Residents, SourceKilledChecker, SourceTookTooLong
 
-__all__ = ["CheckReport", "CheckRequest", "Checker", "Finding"]
+__all__ = ["CheckReport", "CheckRequest", "Checker", "Finding", "ModuleNames"]
 
 #: Reports kept; one is a few hundred bytes.
 KEPT = 4096
@@ -34,6 +34,8 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     imports: list[str]
     #: The organisation's modules that the source imports.
     module_dependencies: list[str]
+    #: The names of a source that was checked as a module.
+    contents: ModuleNames | None = None
 
     @property
     def publishing_msg(self) -> dict[str, object]:
@@ -67,6 +69,7 @@ class Checker:
             inferred_requirements=verdict.inferred_requirements,
             imports=verdict.imports,
             module_dependencies=verdict.module_dependencies,
+            contents=verdict.contents,
         )
 
     @property

@@ -16,6 +16,7 @@ from types import CodeType
 import msgspec
 
 from modelyard.source_code import frames
+from modelyard.source_code.exports import read_names
 from modelyard.source_code.frames import CheckRequest, Finding, Verdict
 from modelyard.source_code.functions import check_functions
 from modelyard.source_code.imports import check_imports
@@ -46,7 +47,7 @@ def examine(request: CheckRequest) -> Verdict:
     statements = walk(parsed.tree)
     function_errors, function_doubts = check_functions(statements, request, lines)
     imports = check_imports(statements, request, lines)
-    name_errors, name_doubts = _undefined(parsed.tree, parsed.code, statements, lines)
+    name_errors, name_doubts = _undefined(parsed.tree, parsed.code, statements, lines, request)
     errors = _sorted([*function_errors, *imports.errors, *name_errors])
     return Verdict(
         errors=errors[:MOST],
@@ -55,16 +56,17 @@ def examine(request: CheckRequest) -> Verdict:
         inferred_requirements=imports.inferred,
         imports=imports.names,
         module_dependencies=imports.modules,
+        contents=read_names(parsed.tree, parsed.code, statements) if request.is_module else None,
     )
 
 
 def _undefined(
-    tree: ast.Module, code: CodeType, statements: Statements, lines: Lines
+    tree: ast.Module, code: CodeType, statements: Statements, lines: Lines, request: CheckRequest
 ) -> tuple[list[Finding], list[Finding]]:
     """Undefined names; a large source whose code loads none is not read a second time to look for them."""
     if len(lines.source) > LARGE_SOURCE and "TYPE_CHECKING" not in lines.source and not loads_unbound(code):
         return [], []
-    return find_undefined(tree, statements, lines)
+    return find_undefined(tree, statements, lines, request.contents)
 
 
 def _sorted(findings: list[Finding]) -> list[Finding]:

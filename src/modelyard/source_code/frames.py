@@ -15,11 +15,25 @@ _LENGTH = struct.Struct(">I")
 VERDICT_LIMIT = 16 * 1024**2
 
 
+class ModuleNames(msgspec.Struct, frozen=True, kw_only=True):
+    """The names that a source has once it is imported."""
+
+    #: Bound at its top level, sorted.
+    names: list[str]
+    #: What its `__all__` says; None where it has none that can be read.
+    exported: list[str] | None = None
+    #: Modules whose names it takes over by `from ... import *`.
+    stars: list[str] = []
+    #: It may have other names: it makes some as it runs.
+    is_open: bool = False
+
+
 class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A source and what it is registered for."""
 
     source: str
-    #: Role -> name of the function; roles are train, predict, predict_many, initialize and function. None: not given.
+    #: Role -> name of the function; roles are train, predict, predict_many, initialize, function, and callable for one
+    #: that nobody knows the call of. None: not given.
     functions: Mapping[str, str | None] = msgspec.field(default_factory=dict)
     #: Tables that `train` (or `function`) is called with, positionally.
     table_count: int = 0
@@ -27,8 +41,12 @@ class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     requirements: Sequence[str] = ()
     #: Names of the organisation's modules that the source may import.
     modules: Sequence[str] = ()
+    #: The names in those modules, at least for all that the source mentions.
+    contents: Mapping[str, ModuleNames] = msgspec.field(default_factory=dict)
     #: Keyword arguments that `function` is called with, where its tables are bound by name.
     keywords: Sequence[str] = ()
+    #: The source is a module: its names are wanted, and what imports it may require what it imports.
+    is_module: bool = False
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -53,6 +71,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     inferred_requirements: list[str] = msgspec.field(default_factory=list)
     imports: list[str] = msgspec.field(default_factory=list)
     module_dependencies: list[str] = msgspec.field(default_factory=list)
+    #: The names of a module.
+    contents: ModuleNames | None = None
     #: The process leaves after this answer, since the source made it large.
     leaving: bool = False
 

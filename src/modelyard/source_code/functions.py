@@ -11,6 +11,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from modelyard.source_code.exports import brought_by_star
 from modelyard.source_code.frames import CheckRequest, Finding
 from modelyard.source_code.parsing import Lines
 from modelyard.source_code.signatures import Call, misfit
@@ -24,6 +25,7 @@ ROLES = {
     "predict_many": "predict-many function",
     "initialize": "initialize function",
     "function": "function",
+    "callable": "function",
 }
 
 
@@ -62,13 +64,15 @@ def check_functions(statements: Statements, request: CheckRequest, lines: Lines)
 def _check(role: str, name: str, top: TopLevel, request: CheckRequest, lines: Lines) -> Findings:
     binding = top.bindings.get(name)
     if binding is None:
-        return _missing(role, name, top, lines)
+        return _missing(role, name, top, request, lines)
     resolved = _resolve(binding, top)
     doubts = _doubts(role, name, binding, resolved, lines)
     if not isinstance(resolved.value, FunctionNode | ast.Lambda):
         return [], doubts
     function = resolved.value
-    flaw = _kind_flaw(role, name, function) or misfit(name, function.args, _calls(role, request))
+    flaw = _kind_flaw(role, name, function)
+    if flaw is None and role != "callable":
+        flaw = misfit(name, function.args, _calls(role, request))
     if flaw is None:
         return [], doubts
     finding = lines.at(function, flaw)
@@ -103,12 +107,11 @@ def _doubts(role: str, name: str, binding: Binding, resolved: Binding, lines: Li
     return [lines.at(binding.node, message)]
 
 
-def _missing(role: str, name: str, top: TopLevel, lines: Lines) -> Findings:
+def _missing(role: str, name: str, top: TopLevel, request: CheckRequest, lines: Lines) -> Findings:
     said = ROLES.get(role, role)
-    if top.stars:
-        origin = top.stars[0].module or "."
-        message = f"The {said} `{name}` is not in this source; `from {origin} import *` may bring it."
-        return [], [lines.at(top.stars[0], message)]
+    origin = next((each for each in top.stars if _may_bring(each, name, request)), None)
+    if origin is not None:
+        return _from_star(said, name, origin, lines)
     if name in top.nested:
         message = f"The {said} `{name}` is not at top level: move it out of what it is nested in."
         return [lines.at(top.nested[name], message)], []
@@ -123,6 +126,16 @@ def _missing(role: str, name: str, top: TopLevel, lines: Lines) -> Findings:
     else:
         message += f"Define it at top level, or name one of those that are there: {_list(list(defined)[:10])}."
     return [lines.whole(message)], []
+
+
+def _may_bring(star: ast.ImportFrom, name: str, request: CheckRequest) -> bool:
+    names, is_open = brought_by_star(star.module or "", request.contents)
+    return is_open or name in names
+
+
+def _from_star(said: str, name: str, star: ast.ImportFrom, lines: Lines) -> Findings:
+    message = f"The {said} `{name}` is not in this source; `from {star.module or '.'} import *` may bring it."
+    return [], [lines.at(star, message)]
 
 
 def _kind_flaw(role: str, name: str, function: FunctionNode | ast.Lambda) -> str | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from modelyard.source_code import distributions
+from modelyard.source_code.exports import every_name
 from modelyard.source_code.frames import CheckRequest, Finding
 from modelyard.source_code.parsing import Lines
 from modelyard.source_code.statements import Guard, Statements
@@ -53,18 +54,19 @@ def check_imports(statements: Statements, request: CheckRequest, lines: Lines) -
             found.errors.append(lines.at(each.node, message))
             continue
         names.add(each.root)
-        _judge(each, request.modules, supply, lines, found)
+        _judge(each, request, supply, lines, found)
     found.names.extend(sorted(names))
     return found
 
 
-def _judge(each: _Import, modules: Sequence[str], supply: distributions.Supply, lines: Lines, found: Imports) -> None:
+def _judge(each: _Import, request: CheckRequest, supply: distributions.Supply, lines: Lines, found: Imports) -> None:
     root = each.root
     if root in sys.stdlib_module_names or root in _OURS:
         return
-    if root in modules:
+    if root in request.modules:
         if root not in found.modules:
             found.modules.append(root)
+        _check_members(each, request, lines, found)
         return
     if any(map(supply.provides, each.dotted)):
         return
@@ -76,7 +78,25 @@ def _judge(each: _Import, modules: Sequence[str], supply: distributions.Supply, 
     elif distribution:
         _infer(each, distribution, lines, found)
     else:
-        _unknown(each, supply, modules, lines, found)
+        _unknown(each, supply, request, lines, found)
+
+
+def _check_members(each: _Import, request: CheckRequest, lines: Lines, found: Imports) -> None:
+    """Refuses `from m import name` of a module that has no such name."""
+    node, root = each.node, each.root
+    dotted = next((one for one in each.dotted[:1] if "." in one), None)
+    if dotted is not None:
+        found.errors.append(lines.at(node, f"`{root}` is a module of one file: there is no `{dotted}` in it."))
+    if dotted is not None or root not in request.contents or not isinstance(node, ast.ImportFrom):
+        return
+    names, is_open = every_name(root, request.contents)
+    for alias in [] if is_open else node.names:
+        if alias.name == "*" or alias.name in names or (alias.name[:2] == alias.name[-2:] == "__"):
+            continue
+        close = difflib.get_close_matches(alias.name[:100], [name for name in names if len(name) < 200], 2, 0.6)
+        meant = f" Did you mean {_list(close)}?" if close else ""
+        message = f"The module `{root}` defines no `{alias.name}`.{meant}"
+        (found.warnings if each.guard else found.errors).append(lines.at(alias, message))
 
 
 def _infer(each: _Import, distribution: str, lines: Lines, found: Imports) -> None:
@@ -90,7 +110,7 @@ def _infer(each: _Import, distribution: str, lines: Lines, found: Imports) -> No
     found.warnings.append(lines.at(each.node, message))
 
 
-def _unknown(each: _Import, supply: distributions.Supply, modules: Sequence[str], lines: Lines, found: Imports) -> None:
+def _unknown(each: _Import, supply: distributions.Supply, request: CheckRequest, lines: Lines, found: Imports) -> None:
     root = each.root
     nothing = f"Nothing provides `{root}`: no base package, requirement, module, nor the standard library."
     if supply.unknown:
@@ -99,8 +119,11 @@ def _unknown(each: _Import, supply: distributions.Supply, modules: Sequence[str]
     elif each.guard & Guard.CONDITION:
         message = f"{nothing} It is imported under a condition; if that comes true, the import fails."
         found.warnings.append(lines.at(each.node, message))
+    elif request.is_module and not _close(root, request.modules):
+        message = f"{nothing} Whatever imports this module must require what provides it."
+        found.warnings.append(lines.at(each.node, message))
     else:
-        found.errors.append(lines.at(each.node, f"{nothing} {_advice(root, supply, modules, found)}"))
+        found.errors.append(lines.at(each.node, f"{nothing} {_advice(root, supply, request.modules, found)}"))
 
 
 def _advice(root: str, supply: distributions.Supply, modules: Sequence[str], found: Imports) -> str:
@@ -109,10 +132,14 @@ def _advice(root: str, supply: distributions.Supply, modules: Sequence[str], fou
         return f"The marker of the requirement `{absent}` leaves it out here."
     if len(found.errors) >= SUGGESTED:
         return ""
-    known = [*distributions.KNOWN_NAMES, *modules, *(name for name in sys.stdlib_module_names if name[0] != "_")]
-    close = difflib.get_close_matches(root[:100], known, 2, 0.8)
+    close = _close(root, modules)
     meant = f"Did you mean {_list(close)}? If not, add" if close else "Add"
     return f"{meant} the distribution that provides it to packageRequirements, for example `{root.replace('_', '-')}`."
+
+
+def _close(root: str, modules: Sequence[str]) -> list[str]:
+    known = [*distributions.KNOWN_NAMES, *modules, *(name for name in sys.stdlib_module_names if name[0] != "_")]
+    return difflib.get_close_matches(root[:100], known, 2, 0.8)
 
 
 def _list(names: Sequence[str]) -> str:

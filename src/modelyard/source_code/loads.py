@@ -23,12 +23,17 @@ def loads_unbound(module: CodeType) -> bool:
     """Whether any code of the module loads a global that neither it nor Python binds. A star import is a yes."""
     if sys.version_info[:2] not in _KNOWN_VERSIONS or ("*",) in module.co_consts:
         return True
-    codes = list(_codes(module))
-    bound = set(_arguments(module, {_STORE_NAME})) | _MODULE_NAMES | set(dir(builtins))
-    for code in codes:
+    bound = bound_globals(module) | _MODULE_NAMES | set(dir(builtins))
+    return any(_is_unbound(code, bound) for code in _codes(module))
+
+
+def bound_globals(module: CodeType) -> set[str]:
+    """The global names that the module's code binds by name, in functions too."""
+    bound = set(_arguments(module, {_STORE_NAME}))
+    for code in _codes(module):
         if _STORE_GLOBAL in code.co_code[::2]:
             bound.update(_arguments(code, {_STORE_GLOBAL}))
-    return any(_is_unbound(code, bound) for code in codes)
+    return bound
 
 
 def _is_unbound(code: CodeType, bound: set[str]) -> bool:

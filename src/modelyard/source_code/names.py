@@ -8,11 +8,12 @@ import ast
 import builtins
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pyflakes import checker, messages
 
-from modelyard.source_code.frames import Finding
+from modelyard.source_code.exports import brought_by_star
+from modelyard.source_code.frames import Finding, ModuleNames
 from modelyard.source_code.idioms import import_for
 from modelyard.source_code.parsing import Lines
 from modelyard.source_code.statements import Guard, Statements
@@ -25,7 +26,8 @@ _MAKERS_OF_NAMES = frozenset({"exec", "globals", "vars", "locals"})
 class _Reader(checker.Checker):  # type: ignore[misc]
     """pyflakes, keeping the messages about undefined names alone."""
 
-    def __init__(self, tree: ast.Module) -> None:
+    def __init__(self, tree: ast.Module, contents: Mapping[str, ModuleNames]) -> None:
+        self._contents = contents
         #: (node, name, doubt): doubt is "" where the name is certainly undefined when the node is evaluated.
         self.found: list[tuple[ast.expr, str, str]] = []
         super().__init__(tree, withDoctest=False)
@@ -38,7 +40,10 @@ class _Reader(checker.Checker):  # type: ignore[misc]
                 doubt = "it stands in an annotation that is not evaluated" if self._is_unevaluated() else ""
             case messages.ImportStarUsage:
                 node, name, origin = args
-                doubt = f"`from {origin} import *` may bring it"
+                of_star = self._doubt_of_star(str(name), str(origin))
+                if of_star is None:
+                    return
+                doubt = of_star
             case messages.UndefinedLocal:
                 node, name, *_rest = args
                 doubt = "it is assigned further down in the same function, which makes it local there"
@@ -54,17 +59,27 @@ class _Reader(checker.Checker):  # type: ignore[misc]
         """Asked for the sake of redefinitions, which are not reported here; answering takes quadratic time."""
         return True
 
+    def _doubt_of_star(self, name: str, origins: str) -> str | None:
+        """None where a star import is known to bring the name, "" where none can, else the doubt."""
+        found = {origin: brought_by_star(origin, self._contents) for origin in origins.split(", ")}
+        if any(name in names for names, _ in found.values()):
+            return None
+        possible = [origin for origin, (_, is_open) in found.items() if is_open]
+        return f"`from {', '.join(possible)} import *` may bring it" if possible else ""
+
     def _is_unevaluated(self) -> bool:
         state = self._in_annotation
         return bool(state == checker.AnnotationState.STRING or (state and self.annotationsFutureEnabled))
 
 
-def find_undefined(tree: ast.Module, statements: Statements, lines: Lines) -> tuple[list[Finding], list[Finding]]:
-    """Errors and warnings about names that nothing defines."""
+def find_undefined(
+    tree: ast.Module, statements: Statements, lines: Lines, contents: Mapping[str, ModuleNames]
+) -> tuple[list[Finding], list[Finding]]:
+    """Errors and warnings about names that nothing defines; `contents` are the names in the organisation's modules."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(DEPTH)
     try:
-        reader = _Reader(tree)
+        reader = _Reader(tree, contents)
         found = [*reader.found, *_types_only(tree, statements)] if "TYPE_CHECKING" in lines.source else reader.found
         dynamic = bool(found) and _makes_names(tree)
     except (RecursionError, MemoryError):

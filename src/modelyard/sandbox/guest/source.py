@@ -54,7 +54,8 @@ def load(source: str, name: str, modules: Mapping[str, str] | None = None) -> Mo
     if _sources not in sys.meta_path:
         sys.meta_path.insert(0, _sources)
     for module, text in {**(modules or {}), MODULE: source}.items():
-        filename = f"{name if module == MODULE else module}.py"
+        # A module may be called as the source is shown: their lines must not be mistaken for each other's.
+        filename = f"{name}.py" if module == MODULE else f"{'modules/' * (module == name)}{module}.py"
         _sources.texts[module] = (filename, text)
         USER_FILES.add(filename)
         linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)

@@ -154,6 +154,14 @@ def upgrade() -> None:
     with op.batch_alter_table('models', schema=None) as batch_op:
         batch_op.create_index('ix_models_listed', ['project_id', 'created_at', 'model_id'], unique=False)
 
+    op.create_table('modules',
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('head', sa.String(), nullable=False),
+    sa.Column('notebook_id', sa.String(), nullable=True),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.PrimaryKeyConstraint('organization_id', 'name', name=op.f('pk_modules'))
+    )
     op.create_table('organizations',
     sa.Column('organization_id', sa.String(), nullable=False),
     sa.Column('name', sa.String(), nullable=False),
@@ -185,6 +193,17 @@ def upgrade() -> None:
     with op.batch_alter_table('projects', schema=None) as batch_op:
         batch_op.create_index('ix_projects_listed', ['organization_id', 'created_at', 'project_id'], unique=False)
 
+    op.create_table('python_functions',
+    sa.Column('python_function_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('function_type', sa.Text(), nullable=False),
+    sa.Column('head', sa.String(), nullable=False),
+    sa.Column('notebook_id', sa.String(), nullable=True),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.PrimaryKeyConstraint('python_function_id', name=op.f('pk_python_functions')),
+    sa.UniqueConstraint('organization_id', 'name', name=op.f('uq_python_functions_organization_id_name'))
+    )
     op.create_table('refresh_pipeline_runs',
     sa.Column('refresh_pipeline_run_id', sa.String(), nullable=False),
     sa.Column('refresh_policy_id', sa.String(), nullable=True),
@@ -250,6 +269,23 @@ def upgrade() -> None:
     with op.batch_alter_table('runs', schema=None) as batch_op:
         batch_op.create_index('ix_runs_claimable', ['state', 'not_before'], unique=False)
         batch_op.create_index('ix_runs_target', ['target'], unique=False)
+
+    op.create_table('source_texts',
+    sa.Column('digest', sa.String(), nullable=False),
+    sa.Column('content', sa.LargeBinary(), nullable=False),
+    sa.PrimaryKeyConstraint('digest', name=op.f('pk_source_texts'))
+    )
+    op.create_table('source_users',
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('source_kind', sa.String(), nullable=False),
+    sa.Column('source_name', sa.String(), nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('user_id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.PrimaryKeyConstraint('organization_id', 'source_kind', 'source_name', 'kind', 'user_id', name=op.f('pk_source_users'))
+    )
+    with op.batch_alter_table('source_users', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_source_users_user_id'), ['user_id'], unique=False)
 
     op.create_table('table_encodings',
     sa.Column('table_digest', sa.String(), nullable=False),
@@ -346,6 +382,7 @@ def upgrade() -> None:
     sa.Column('cpu_size', sa.String(), nullable=True),
     sa.Column('memory_gib', sa.BigInteger(), nullable=True),
     sa.Column('use_gpu', sa.Boolean(), nullable=False),
+    sa.Column('pins', sa.JSON(none_as_null=True), nullable=False),
     sa.Column('parents', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('merged_versions', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('dataset_version', sa.String(), nullable=True),
@@ -395,6 +432,23 @@ def upgrade() -> None:
     with op.batch_alter_table('model_revisions', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_model_revisions_source_digest'), ['source_digest'], unique=False)
 
+    op.create_table('module_revisions',
+    sa.Column('revision_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('source_digest', sa.String(), nullable=False),
+    sa.Column('module_dependencies', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('inferred_requirements', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('publishing_msg', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('contents', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('created_by', sa.String(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.ForeignKeyConstraint(['source_digest'], ['source_texts.digest'], name=op.f('fk_module_revisions_source_digest_source_texts')),
+    sa.PrimaryKeyConstraint('revision_id', name=op.f('pk_module_revisions'))
+    )
+    with op.batch_alter_table('module_revisions', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_module_revisions_organization_id'), ['organization_id'], unique=False)
+
     op.create_table('project_feature_groups',
     sa.Column('project_id', sa.String(), nullable=False),
     sa.Column('feature_group_id', sa.String(), nullable=False),
@@ -408,6 +462,30 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('project_feature_groups', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_project_feature_groups_feature_group_id'), ['feature_group_id'], unique=False)
+
+    op.create_table('python_function_revisions',
+    sa.Column('revision_id', sa.String(), nullable=False),
+    sa.Column('python_function_id', sa.String(), nullable=False),
+    sa.Column('source_digest', sa.String(), nullable=False),
+    sa.Column('function_name', sa.String(), nullable=False),
+    sa.Column('variables', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('outputs', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('package_requirements', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('inferred_requirements', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('module_dependencies', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('publishing_msg', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('description', sa.Text(), nullable=True),
+    sa.Column('examples', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('timeout_s', sa.BigInteger(), nullable=True),
+    sa.Column('digest', sa.String(), nullable=False),
+    sa.Column('created_by', sa.String(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.ForeignKeyConstraint(['python_function_id'], ['python_functions.python_function_id'], name=op.f('fk_python_function_revisions_python_function_id_python_functions'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['source_digest'], ['source_texts.digest'], name=op.f('fk_python_function_revisions_source_digest_source_texts')),
+    sa.PrimaryKeyConstraint('revision_id', name=op.f('pk_python_function_revisions'))
+    )
+    with op.batch_alter_table('python_function_revisions', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_python_function_revisions_python_function_id'), ['python_function_id'], unique=False)
 
     op.create_table('refresh_targets',
     sa.Column('refresh_policy_id', sa.String(), nullable=False),
@@ -558,6 +636,7 @@ def upgrade() -> None:
     sa.Column('use_gpu', sa.Boolean(), nullable=False),
     sa.Column('training_config', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('fingerprint', sa.String(), nullable=False),
+    sa.Column('module_pins', sa.JSON(none_as_null=True), nullable=False),
     sa.Column('feature_group_versions', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('lock_digest', sa.String(), nullable=True),
     sa.Column('environment_id', sa.String(), nullable=True),
@@ -652,10 +731,18 @@ def downgrade() -> None:
         batch_op.drop_index('ix_refresh_targets_found')
 
     op.drop_table('refresh_targets')
+    with op.batch_alter_table('python_function_revisions', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_python_function_revisions_python_function_id'))
+
+    op.drop_table('python_function_revisions')
     with op.batch_alter_table('project_feature_groups', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_project_feature_groups_feature_group_id'))
 
     op.drop_table('project_feature_groups')
+    with op.batch_alter_table('module_revisions', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_module_revisions_organization_id'))
+
+    op.drop_table('module_revisions')
     with op.batch_alter_table('model_revisions', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_model_revisions_source_digest'))
 
@@ -683,6 +770,11 @@ def downgrade() -> None:
     op.drop_table('batch_predictions')
     op.drop_table('table_metrics')
     op.drop_table('table_encodings')
+    with op.batch_alter_table('source_users', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_source_users_user_id'))
+
+    op.drop_table('source_users')
+    op.drop_table('source_texts')
     with op.batch_alter_table('runs', schema=None) as batch_op:
         batch_op.drop_index('ix_runs_target')
         batch_op.drop_index('ix_runs_claimable')
@@ -697,6 +789,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_refresh_pipeline_runs_refresh_policy_id'))
 
     op.drop_table('refresh_pipeline_runs')
+    op.drop_table('python_functions')
     with op.batch_alter_table('projects', schema=None) as batch_op:
         batch_op.drop_index('ix_projects_listed')
 
@@ -706,6 +799,7 @@ def downgrade() -> None:
 
     op.drop_table('project_occupants')
     op.drop_table('organizations')
+    op.drop_table('modules')
     with op.batch_alter_table('models', schema=None) as batch_op:
         batch_op.drop_index('ix_models_listed')
 
