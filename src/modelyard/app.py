@@ -75,6 +75,7 @@ SLICES = (
     Slice((accounts_actions,)),
     Slice((projects_actions,)),
     Slice((refresh_actions,), refresh_runs, refresh_binding),
+    Slice((source_code_actions,)),
     Slice((datasets_actions, datasets_version_actions), datasets_runs, datasets_binding),
     Slice(
         (
