@@ -21,6 +21,7 @@ from modelyard.batch_predictions import actions as batch_predictions_actions
 from modelyard.batch_predictions import binding as batch_predictions_binding
 from modelyard.batch_predictions import runs as batch_predictions_runs
 from modelyard.clock import Clock, utc_now
+from modelyard.connectors import actions as connectors_actions
 from modelyard.container import Container
 from modelyard.database import Database
 from modelyard.datasets import actions as datasets_actions
@@ -75,6 +76,7 @@ SLICES = (
     Slice((accounts_actions,)),
     Slice((projects_actions,)),
     Slice((refresh_actions,), refresh_runs, refresh_binding),
+    Slice((connectors_actions,)),
     Slice((source_code_actions,)),
     Slice((datasets_actions, datasets_version_actions), datasets_runs, datasets_binding),
     Slice(

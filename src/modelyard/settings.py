@@ -34,6 +34,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     insecure_bind: bool = False
     #: Folders that `file:` locations of datasets may read from; none by default.
     file_roots: tuple[Path, ...] = ()
+    #: Folders that exports to `file:` locations may write to; none by default.
+    file_write_roots: tuple[Path, ...] = ()
+    #: Networks (10.0.0.0/8) that connectors may reach although they are private, loopback or link-local ones.
+    allowed_networks: tuple[str, ...] = ()
+    #: Bytes that one import may read from a location or a database.
+    location_limit: int = 100 * 1024**3
+    #: Files that one location may stand for.
+    location_files: int = 10_000
+    #: Rows that queryDatabaseConnector may answer with.
+    connector_rows: int = 10_000
+    #: Seconds that a connector waits for a connection, and an interactive query for its answer.
+    connector_timeout_s: float = 30.0
 
     #: Cores that the agent may hand to runs; 0 means all of the machine's.
     agent_cores: float = 0
@@ -111,7 +123,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             field = name.removeprefix(PREFIX).lower()
             if field not in fields:
                 raise ValueError(f"{name} is not a setting; see `modelyard doctor --settings`")
-            values[field] = [part for part in text.split(os.pathsep) if part] if _is_list(fields[field].type) else text
+            values[field] = _split(text, fields[field].type) if _is_list(fields[field].type) else text
         values |= {name: value for name, value in overrides.items() if value is not None}
         try:
             settings = msgspec.convert(values, cls, strict=False, dec_hook=_decode)
@@ -137,6 +149,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 def _is_list(kind: object) -> bool:
     return getattr(kind, "__origin__", None) is tuple
+
+
+def _split(text: str, kind: object) -> list[str]:
+    """Values separated by `:`; texts by commas where there is one, as an IPv6 network holds colons."""
+    is_texts = getattr(kind, "__args__", ())[:1] == (str,)
+    return [part.strip() for part in text.split("," if is_texts and "," in text else os.pathsep) if part.strip()]
 
 
 def _decode(kind: type, value: object) -> object:

@@ -34,5 +34,5 @@ def test_a_file_below_an_opened_folder_becomes_a_dataset(settings: Settings, tmp
             )
         with pytest.raises(CallFailed, match="outside of the folders"):
             yard.call("createDatasetFromFileConnector", tableName="passwd", location="file:///etc/passwd")
-        with pytest.raises(CallFailed, match="s3: locations"):
+        with pytest.raises(CallFailed, match="no file connector"):
             yard.call("createDatasetFromFileConnector", tableName="s3", location="s3://bucket/key")

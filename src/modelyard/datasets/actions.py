@@ -6,10 +6,11 @@ import msgspec
 from sqlalchemy import select, tuple_
 
 from modelyard.actions import Call, UploadedFile, action, while_status
-from modelyard.connectors.locations import check_location
+from modelyard.connectors.questions import Question
+from modelyard.connectors.uses import forget_uses
 from modelyard.database import Database
-from modelyard.datasets import uploading
-from modelyard.datasets.creating import add_located_version, add_upload, create_dataset, start_import
+from modelyard.datasets import sources, uploading
+from modelyard.datasets.creating import add_sourced_version, add_upload, create_dataset, start_import
 from modelyard.datasets.events import DatasetEvents
 from modelyard.datasets.finding import get_dataset, get_upload, get_version, newest_complete
 from modelyard.datasets.reading import FileFormat, ParsingConfig, Reading, read_options
@@ -23,6 +24,7 @@ from modelyard.datasets.records import (
     VersionStatus,
 )
 from modelyard.datasets.shapes import dataset_shape, schema_of, upload_shape, version_shape
+from modelyard.datasets.sources import Source
 from modelyard.datasets.wire import (
     DatasetColumnShape,
     DatasetShape,
@@ -37,7 +39,7 @@ from modelyard.errors import (
     InvalidEnumParameterError,
     InvalidParameterError,
 )
-from modelyard.ids import DatasetId, DatasetVersionId, UploadId
+from modelyard.ids import DatabaseConnectorId, DatasetId, DatasetVersionId, UploadId
 from modelyard.refresh.actions import create_refresh_policy
 from modelyard.refresh.records import RefreshType
 from modelyard.refresh.schedules import forget_target
@@ -143,7 +145,9 @@ def create_dataset_from_file_connector(
     call: Call,
     *,
     table_name: TableName,
-    location: Annotated[str, "Where the file lies: file:///folder/name.csv, below a folder that the operator opened."],
+    location: Annotated[
+        str, "Where the files lie: s3://bucket/folder/*.csv, https://host/name.parquet, file:///name.csv."
+    ],
     file_format: Format = None,
     refresh_schedule: Annotated[str | None, "A cron in UTC by which the file is read again."] = None,
     csv_delimiter: Delimiter = None,
@@ -175,13 +179,8 @@ def create_dataset_from_file_connector(
         referenceOnlyDocumentset=reference_only_documentset,
     )
     reading = read_options(file_format, csv_delimiter, parsing_config, merge_file_schemas=merge_file_schemas)
-    check_location(call.settings, location)
-    dataset = create_dataset(call, table_name, reading, version_limit, location=location)
-    add_located_version(call.session, dataset, reading, location)
-    if refresh_schedule:
-        ids, kind = [dataset.dataset_id], RefreshType.DATASET
-        create_refresh_policy(call, name=table_name, cron=refresh_schedule, refresh_type=kind, dataset_ids=ids)
-    return dataset_shape(call.session, dataset)
+    source = sources.location_source(call, location)
+    return _from_source(call, table_name, reading, version_limit, source, refresh_schedule)
 
 
 @action("POST", errors=(DataNotFoundError, InvalidParameterError, InvalidEnumParameterError))
@@ -202,11 +201,68 @@ def create_dataset_version_from_file_connector(
     where = location or dataset.data_source
     if dataset.source_type != SourceType.EXTERNAL_SERVICE or where is None:
         raise InvalidParameterError(f"Dataset {dataset_id} was uploaded; use createDatasetVersionFromUpload")
-    check_location(call.settings, where)
+    if dataset.database_connector_config is not None:
+        raise InvalidParameterError(
+            f"Dataset {dataset_id} is of a database; use createDatasetVersionFromDatabaseConnector"
+        )
+    source = sources.location_source(call, where)
     reading = _next_reading(dataset, file_format, csv_delimiter, parsing_config)
     if merge_file_schemas is not None:
         reading = msgspec.structs.replace(reading, merge_schemas=merge_file_schemas)
-    return version_shape(add_located_version(call.session, dataset, reading, where))
+    sources.note(call.session, dataset, source)
+    return version_shape(add_sourced_version(call.session, dataset, reading, source))
+
+
+@action("POST", errors=(*_CREATE_ERRORS, DataNotFoundError))
+def create_dataset_from_database_connector(
+    call: Call,
+    *,
+    table_name: TableName,
+    database_connector_id: DatabaseConnectorId,
+    object_name: Annotated[str | None, "The table or view to read."] = None,
+    columns: Annotated[str | None, "Its columns, with commas between them; left out, all."] = None,
+    query_arguments: Annotated[str | None, "What filters it: a condition, or WHERE, ORDER BY and LIMIT."] = None,
+    refresh_schedule: Annotated[str | None, "A cron in UTC by which it is read again."] = None,
+    sql_query: Annotated[str | None, "A query, in place of objectName, columns and queryArguments."] = None,
+    incremental: bool = False,
+    attachment_parsing_config: dict[str, Any] | None = None,
+    incremental_database_connector_config: dict[str, Any] | None = None,
+    document_processing_config: dict[str, Any] | None = None,
+    version_limit: int = 30,
+    semantic_view: bool = False,
+    semantic_view_import_mode: str | None = None,
+) -> DatasetShape:
+    """Creates a dataset from a table or a query of a database, and begins its import. Types are kept."""
+    _refuse_given(
+        incremental=incremental,
+        attachmentParsingConfig=attachment_parsing_config,
+        incrementalDatabaseConnectorConfig=incremental_database_connector_config,
+        documentProcessingConfig=document_processing_config,
+        semanticView=semantic_view,
+        semanticViewImportMode=semantic_view_import_mode,
+    )
+    question = Question(object_name=object_name, columns=columns, query_arguments=query_arguments, sql_query=sql_query)
+    source = sources.database_source(call, database_connector_id, question)
+    return _from_source(call, table_name, Reading(), version_limit, source, refresh_schedule)
+
+
+@action("POST", errors=(DataNotFoundError, InvalidParameterError))
+def create_dataset_version_from_database_connector(
+    call: Call,
+    *,
+    dataset_id: DatasetId,
+    object_name: str | None = None,
+    columns: str | None = None,
+    query_arguments: str | None = None,
+    sql_query: str | None = None,
+) -> DatasetVersionShape:
+    """Reads a dataset's table or query again, or another one of the same database, as its next version."""
+    dataset = get_dataset(call.session, call.organization_id, dataset_id)
+    if dataset.database_connector_config is None:
+        raise InvalidParameterError(f"Dataset {dataset_id} is not of a database connector")
+    asked = Question(object_name=object_name, columns=columns, query_arguments=query_arguments, sql_query=sql_query)
+    source = sources.next_database_source(call, dataset, asked)
+    return version_shape(add_sourced_version(call.session, dataset, _next_reading(dataset, None, None, None), source))
 
 
 @action("GET", errors=(DataNotFoundError,))
@@ -273,7 +329,19 @@ def delete_dataset(call: Call, *, dataset_id: DatasetId) -> None:
     for hear in call.parts.get(DatasetEvents).deleting:
         hear(call.session, dataset)
     forget_target(call.session, RefreshType.DATASET, dataset_id)
+    forget_uses(call.session, "dataset", dataset_id)
     call.session.delete(dataset)
+
+
+def _from_source(
+    call: Call, table_name: str, reading: Reading, version_limit: int, source: Source, refresh_schedule: str | None
+) -> DatasetShape:
+    dataset = create_dataset(call, table_name, reading, version_limit, source=source)
+    add_sourced_version(call.session, dataset, reading, source)
+    if refresh_schedule:
+        ids, kind = [dataset.dataset_id], RefreshType.DATASET
+        create_refresh_policy(call, name=table_name, cron=refresh_schedule, refresh_type=kind, dataset_ids=ids)
+    return dataset_shape(call.session, dataset)
 
 
 def _next_reading(

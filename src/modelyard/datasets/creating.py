@@ -14,6 +14,7 @@ from modelyard.clock import utc_now
 from modelyard.datasets.events import DatasetEvents
 from modelyard.datasets.reading import Reading
 from modelyard.datasets.records import Dataset, DatasetVersion, SourceType, Upload, UploadStatus, VersionStatus
+from modelyard.datasets.sources import Source, note
 from modelyard.errors import AlreadyExistsError, InvalidParameterError
 from modelyard.execution import Demand, enqueue
 from modelyard.ids import DatasetId, DatasetVersionId, OrganizationId, UploadId, new_id
@@ -28,7 +29,7 @@ _GIB = 1024**3
 
 
 def create_dataset(
-    call: Call, table_name: str, reading: Reading, version_limit: int, *, location: str | None = None
+    call: Call, table_name: str, reading: Reading, version_limit: int, *, source: Source | None = None
 ) -> Dataset:
     """A new dataset without versions, and with it whatever the rooms above make of one."""
     check_table_name(table_name)
@@ -38,14 +39,17 @@ def create_dataset(
         dataset_id=DatasetId(new_id()),
         organization_id=call.organization_id,
         feature_group_table_name=table_name,
-        source_type=SourceType.UPLOAD if location is None else SourceType.EXTERNAL_SERVICE,
-        data_source=location,
+        source_type=SourceType.UPLOAD if source is None else SourceType.EXTERNAL_SERVICE,
+        data_source=source.name if source else None,
+        database_connector_config=source.database if source else None,
         version_limit=version_limit,
         reading=msgspec.to_builtins(reading),
         created_at=call.clock(),
     )
     call.session.add(dataset)
     call.session.flush()
+    if source is not None:
+        note(call.session, dataset, source)
     for hear in call.parts.get(DatasetEvents).created:
         hear(call.session, dataset)
     return dataset
@@ -67,12 +71,10 @@ def add_upload(call: Call, dataset: Dataset, reading: Reading) -> Upload:
     return upload
 
 
-def add_located_version(
-    session: Session, dataset: Dataset, reading: Reading, location: str, size: int = 0
-) -> DatasetVersion:
-    """A new version of the dataset whose bytes an agent reads from `location`."""
-    version = _add_version(session, dataset, reading, location=location)
-    start_import(session, version, size)
+def add_sourced_version(session: Session, dataset: Dataset, reading: Reading, source: Source) -> DatasetVersion:
+    """A new version of the dataset whose bytes an agent reads from where they are."""
+    version = _add_version(session, dataset, reading, source=source)
+    start_import(session, version, 0)
     return version
 
 
@@ -117,7 +119,7 @@ def _add_version(
     reading: Reading,
     *,
     upload_id: UploadId | None = None,
-    location: str | None = None,
+    source: Source | None = None,
 ) -> DatasetVersion:
     version = DatasetVersion(
         dataset_version=DatasetVersionId(new_id()),
@@ -125,7 +127,8 @@ def _add_version(
         organization_id=dataset.organization_id,
         status=VersionStatus.PENDING,
         upload_id=upload_id,
-        location=location,
+        location=source.location if source else None,
+        database_connector_config=source.database if source else None,
         reading=msgspec.to_builtins(reading),
         created_at=utc_now(),
     )

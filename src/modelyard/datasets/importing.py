@@ -6,12 +6,14 @@ The host never looks into the bytes; `arrivals` takes the table that comes back.
 import contextlib
 import os
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from modelyard.datasets.arrivals import BadTable, collect_table
+from modelyard.datasets.fetching import Arrived
 from modelyard.datasets.reading import FileFormat, Reading
 from modelyard.environments import EnvironmentFailure, Environments
 from modelyard.execution import Permanent, Retry, RunContext
@@ -39,6 +41,12 @@ class Imported:
 
 def import_bytes(run: RunContext, blobs: Sequence[Digest], size: int, reading: Reading) -> Imported:
     """Reads the blobs, one after the other one file, as a table. ImportFailed says why that can't be."""
+    return import_files(run, [Arrived("bytes", tuple(blobs), size)], reading)
+
+
+def import_files(run: RunContext, files: Sequence[Arrived], reading: Reading) -> Imported:
+    """Reads the files, several of them as one archive, as a table. ImportFailed says why that can't be."""
+    size = sum(file.size for file in files)
     limits = Limits(
         cores=run.claim.cores,
         memory_gib=run.claim.memory_gib,
@@ -57,7 +65,7 @@ def import_bytes(run: RunContext, blobs: Sequence[Digest], size: int, reading: R
     }
     try:
         base = run.parts.get(Environments).base()
-        with base.hold(), _joined(run, blobs, reading) as descriptor:
+        with base.hold(), _joined(run, files, reading) as descriptor:
             outcome = run.parts.get(Sandbox).run(
                 base.interpreter, limits, "import_table", message, fds=[descriptor], on_output=run.log,
                 cancelled=run.cancelled, collect=lambda guest, result: _collect(run, guest, result), name="import",
@@ -89,20 +97,20 @@ def _sentence(error: GuestError | None, limits: Limits) -> str:
 
 
 @contextlib.contextmanager
-def _joined(run: RunContext, blobs: Sequence[Digest], reading: Reading) -> Iterator[int]:
+def _joined(run: RunContext, files: Sequence[Arrived], reading: Reading) -> Iterator[int]:
     """A descriptor of the whole file, for reading. A file without a name, so nothing of it outlives us."""
     store = run.parts.get(BlobStore)
-    if len(blobs) == 1 and reading.format in _BY_DESCRIPTOR:
-        with store.open(blobs[0]) as stream:
+    if len(files) == len(files[0].blobs) == 1 and reading.format in _BY_DESCRIPTOR:
+        with store.open(files[0].blobs[0]) as stream:
             yield stream.fileno()
         return
     folder = run.settings.home / "joining"
     folder.mkdir(mode=0o700, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as whole:
-        for digest in blobs:
-            run.check_cancelled()
-            with store.open(digest) as part:
-                shutil.copyfileobj(part, whole, 1024**2)
+        if len(files) == 1:
+            _append(run, files[0], whole)
+        else:
+            _pack(run, files, whole)
         whole.flush()
         os.fchmod(whole.fileno(), 0o444)  # the guest is another user, and opens it again for reading
         descriptor = os.open(f"/proc/self/fd/{whole.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
@@ -110,6 +118,24 @@ def _joined(run: RunContext, blobs: Sequence[Digest], reading: Reading) -> Itera
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def _append(run: RunContext, file: Arrived, whole: IO[bytes]) -> None:
+    for digest in file.blobs:
+        run.check_cancelled()
+        with run.parts.get(BlobStore).open(digest) as part:
+            shutil.copyfileobj(part, whole, 1024**2)
+
+
+def _pack(run: RunContext, files: Sequence[Arrived], whole: IO[bytes]) -> None:
+    """Several files as one: an archive without compression, whose members the guest reads one by one."""
+    with tarfile.open(fileobj=whole, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for file in files:
+            run.check_cancelled()
+            entry = tarfile.TarInfo(file.name)
+            entry.size = file.size
+            with run.parts.get(BlobStore).open(file.blobs[0]) as stream:
+                archive.addfile(entry, stream)
 
 
 def _collect(run: RunContext, guest: Guest, result: dict[str, Any]) -> Imported:

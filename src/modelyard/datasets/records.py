@@ -67,6 +67,8 @@ class Dataset(Record):
     source_type: Mapped[SourceType] = mapped_column(Text)
     #: The location, or the name under which the bytes were uploaded.
     data_source: Mapped[str | None] = mapped_column(Text)
+    #: What is read of a database (`connectors.questions.Question` with the connector's id); None: another source.
+    database_connector_config: Mapped[JsonObject | None]
     version_limit: Mapped[int]
     #: How the newest version is read (`reading.Reading`); the next one's where its caller names nothing.
     reading: Mapped[JsonObject]
@@ -85,6 +87,7 @@ class DatasetVersion(Record):
     status: Mapped[VersionStatus] = mapped_column(Text)
     upload_id: Mapped[UploadId | None]
     location: Mapped[str | None] = mapped_column(Text)
+    database_connector_config: Mapped[JsonObject | None]
     #: How its bytes are read (`reading.Reading`).
     reading: Mapped[JsonObject]
     #: Bytes that arrived; None until they have.

@@ -4,10 +4,11 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from modelyard.container import Container
-from modelyard.datasets.creating import add_located_version
+from modelyard.datasets.creating import add_sourced_version
 from modelyard.datasets.finding import get_dataset
 from modelyard.datasets.reading import Reading
 from modelyard.datasets.records import Dataset, DatasetVersion, SourceType, VersionStatus
+from modelyard.datasets.sources import source_of
 from modelyard.errors import InvalidParameterError
 from modelyard.ids import DatasetId, DatasetVersionId, OrganizationId, ProjectId
 from modelyard.refresh.records import RefreshType
@@ -35,7 +36,7 @@ def _in_project(_session: Session, _project_id: ProjectId) -> list[str]:
 def _start(session: Session, dataset_id: str) -> str:
     dataset = session.get_one(Dataset, DatasetId(dataset_id))
     reading = msgspec.convert(dataset.reading, Reading)
-    return add_located_version(session, dataset, reading, str(dataset.data_source)).dataset_version
+    return add_sourced_version(session, dataset, reading, source_of(dataset)).dataset_version
 
 
 def _progress(session: Session, dataset_version: str) -> Progress:

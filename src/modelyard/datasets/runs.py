@@ -7,19 +7,15 @@ claimed again; until its last transaction nothing of it can be seen.
 import msgspec
 from sqlalchemy.orm import Session
 
-from modelyard.connectors.locations import open_location
 from modelyard.database import JsonObject
 from modelyard.datasets.creating import IMPORT_RUN
 from modelyard.datasets.events import DatasetEvents
-from modelyard.datasets.importing import Imported, ImportFailed, import_bytes
+from modelyard.datasets.fetching import NotFetched, fetch
+from modelyard.datasets.importing import Imported, ImportFailed, import_files
 from modelyard.datasets.metrics import MEASURE_RUN, give_up_measuring, measure
-from modelyard.datasets.reading import Reading
-from modelyard.datasets.records import TRANSITIONS, DatasetVersion, Upload, VersionStatus
-from modelyard.datasets.uploading import parts_of
-from modelyard.errors import InvalidParameterError
+from modelyard.datasets.records import TRANSITIONS, DatasetVersion, VersionStatus
 from modelyard.execution import RunContext, RunKind
-from modelyard.ids import DatasetVersionId, Digest
-from modelyard.storage import BlobStore
+from modelyard.ids import DatasetVersionId
 
 
 def import_version(run: RunContext) -> None:
@@ -28,12 +24,12 @@ def import_version(run: RunContext) -> None:
     if version is None:
         return
     try:
-        blobs, size = _bytes_of(run, version)
-        imported = import_bytes(run, blobs, size, msgspec.convert(version.reading, Reading))
-    except ImportFailed as error:
+        files, reading = fetch(run, version)
+        imported = import_files(run, files, reading)
+    except (ImportFailed, NotFetched) as error:
         _end_failed(run, version.dataset_version, str(error))
     else:
-        _end_complete(run, version.dataset_version, imported, size)
+        _end_complete(run, version.dataset_version, imported, sum(file.size for file in files))
 
 
 def give_up_import(session: Session, payload: JsonObject, reason: str) -> None:
@@ -56,21 +52,6 @@ def _begin(run: RunContext) -> DatasetVersion | None:
         if version is not None:
             version.status = VersionStatus.IMPORTING
         return version
-
-
-def _bytes_of(run: RunContext, version: DatasetVersion) -> tuple[list[Digest], int]:
-    """The blobs of the version's bytes, in order, and their size; a location is copied first."""
-    if version.location is not None:
-        try:
-            with open_location(run.settings, version.location) as source:
-                blob = run.parts.get(BlobStore).put_stream(source)
-        except InvalidParameterError as error:
-            raise ImportFailed(error.message) from error
-        return [blob.digest], blob.size
-    with run.read() as session:
-        upload = session.get_one(Upload, version.upload_id)
-        parts = parts_of(session, upload)
-    return [part.digest for part in parts], sum(part.size for part in parts)
 
 
 def _end_complete(run: RunContext, dataset_version: DatasetVersionId, imported: Imported, size: int) -> None:

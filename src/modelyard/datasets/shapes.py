@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelyard.clock import iso
+from modelyard.database import JsonObject
 from modelyard.datasets import columns
 from modelyard.datasets.finding import newest_complete, newest_version
 from modelyard.datasets.reading import Reading
@@ -27,13 +28,16 @@ def dataset_shape(session: Session, dataset: Dataset) -> DatasetShape:
     """The dataset with its newest version and the columns of its newest table."""
     reading = msgspec.convert(dataset.reading, Reading)
     newest = newest_version(session, dataset.dataset_id)
+    config = dataset.database_connector_config or {}
     is_external = dataset.source_type == SourceType.EXTERNAL_SERVICE
     return DatasetShape(
         dataset_id=dataset.dataset_id,
         source_type=dataset.source_type,
         data_source=dataset.data_source,
         created_at=iso(dataset.created_at),
-        connector_type="FILE" if is_external else None,
+        connector_type=("DATABASE" if config else "FILE") if is_external else None,
+        database_connector_id=config.get("databaseConnectorId"),
+        database_connector_config=_asked(config),
         feature_group_table_name=dataset.feature_group_table_name,
         merge_file_schemas=reading.merge_schemas,
         version_limit=dataset.version_limit,
@@ -57,6 +61,7 @@ def version_shape(version: DatasetVersion) -> DatasetVersionShape:
         error=version.error,
         upload_id=version.upload_id,
         merge_file_schemas=bool(version.reading.get("merge_schemas")),
+        database_connector_config=_asked(version.database_connector_config or {}),
     )
 
 
@@ -74,6 +79,11 @@ def upload_shape(session: Session, upload: Upload) -> UploadShape:
     """An upload with the parts that have arrived."""
     query = select(UploadPart).where(UploadPart.upload_id == upload.upload_id).order_by(UploadPart.part_number)
     return _upload(upload, session.scalars(query).all())
+
+
+def _asked(config: JsonObject) -> JsonObject | None:
+    """What was read of a database, without the connector's id, which stands beside it."""
+    return {name: value for name, value in config.items() if name != "databaseConnectorId"} or None
 
 
 def _upload(upload: Upload, parts: Sequence[UploadPart]) -> UploadShape:

@@ -25,12 +25,55 @@ def upgrade() -> None:
     sa.Column('seen_at', modelyard.database.records.Utc(), nullable=False),
     sa.PrimaryKeyConstraint('agent_id', name=op.f('pk_agents'))
     )
+    op.create_table('application_connectors',
+    sa.Column('application_connector_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('service', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('status', sa.Text(), nullable=False),
+    sa.Column('auth', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('secrets', sa.LargeBinary(), nullable=True),
+    sa.Column('is_operators', sa.Boolean(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('created_by', sa.String(), nullable=True),
+    sa.PrimaryKeyConstraint('application_connector_id', name=op.f('pk_application_connectors'))
+    )
+    with op.batch_alter_table('application_connectors', schema=None) as batch_op:
+        batch_op.create_index('ix_application_connectors_listed', ['organization_id', 'created_at'], unique=False)
+
+    op.create_table('connector_uses',
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('user_id', sa.String(), nullable=False),
+    sa.Column('connector_id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.PrimaryKeyConstraint('kind', 'user_id', 'connector_id', name=op.f('pk_connector_uses'))
+    )
+    with op.batch_alter_table('connector_uses', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_connector_uses_connector_id'), ['connector_id'], unique=False)
+
+    op.create_table('database_connectors',
+    sa.Column('database_connector_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('service', sa.Text(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('status', sa.Text(), nullable=False),
+    sa.Column('auth', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('secrets', sa.LargeBinary(), nullable=True),
+    sa.Column('is_operators', sa.Boolean(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('created_by', sa.String(), nullable=True),
+    sa.PrimaryKeyConstraint('database_connector_id', name=op.f('pk_database_connectors'))
+    )
+    with op.batch_alter_table('database_connectors', schema=None) as batch_op:
+        batch_op.create_index('ix_database_connectors_listed', ['organization_id', 'created_at'], unique=False)
+
     op.create_table('datasets',
     sa.Column('dataset_id', sa.String(), nullable=False),
     sa.Column('organization_id', sa.String(), nullable=False),
     sa.Column('feature_group_table_name', sa.String(), nullable=False),
     sa.Column('source_type', sa.Text(), nullable=False),
     sa.Column('data_source', sa.Text(), nullable=True),
+    sa.Column('database_connector_config', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('version_limit', sa.BigInteger(), nullable=False),
     sa.Column('reading', sa.JSON(none_as_null=True), nullable=False),
     sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
@@ -130,6 +173,20 @@ def upgrade() -> None:
     with op.batch_alter_table('feature_groups', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_feature_groups_dataset_id'), ['dataset_id'], unique=False)
 
+    op.create_table('file_connectors',
+    sa.Column('file_connector_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('bucket', sa.String(), nullable=False),
+    sa.Column('store', sa.Text(), nullable=False),
+    sa.Column('options', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('secrets', sa.LargeBinary(), nullable=True),
+    sa.Column('is_operators', sa.Boolean(), nullable=False),
+    sa.Column('verified', sa.Boolean(), nullable=False),
+    sa.Column('write_permission', sa.Boolean(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.PrimaryKeyConstraint('file_connector_id', name=op.f('pk_file_connectors')),
+    sa.UniqueConstraint('organization_id', 'bucket', name=op.f('uq_file_connectors_organization_id_bucket'))
+    )
     op.create_table('model_texts',
     sa.Column('digest', sa.String(), nullable=False),
     sa.Column('content', sa.LargeBinary(), nullable=False),
@@ -334,6 +391,7 @@ def upgrade() -> None:
     sa.Column('status', sa.Text(), nullable=False),
     sa.Column('upload_id', sa.String(), nullable=True),
     sa.Column('location', sa.Text(), nullable=True),
+    sa.Column('database_connector_config', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('reading', sa.JSON(none_as_null=True), nullable=False),
     sa.Column('size', sa.BigInteger(), nullable=True),
     sa.Column('table', sa.JSON(none_as_null=True), nullable=True),
@@ -805,6 +863,7 @@ def downgrade() -> None:
 
     op.drop_table('models')
     op.drop_table('model_texts')
+    op.drop_table('file_connectors')
     with op.batch_alter_table('feature_groups', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_feature_groups_dataset_id'))
 
@@ -826,5 +885,17 @@ def downgrade() -> None:
         batch_op.drop_index('ix_datasets_listed')
 
     op.drop_table('datasets')
+    with op.batch_alter_table('database_connectors', schema=None) as batch_op:
+        batch_op.drop_index('ix_database_connectors_listed')
+
+    op.drop_table('database_connectors')
+    with op.batch_alter_table('connector_uses', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_connector_uses_connector_id'))
+
+    op.drop_table('connector_uses')
+    with op.batch_alter_table('application_connectors', schema=None) as batch_op:
+        batch_op.drop_index('ix_application_connectors_listed')
+
+    op.drop_table('application_connectors')
     op.drop_table('agents')
     # ### end Alembic commands ###
