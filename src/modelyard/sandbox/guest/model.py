@@ -5,7 +5,9 @@ Used by `replica` and `predict_table`. It knows how each of the user's functions
 
 import hashlib
 import os
+import pathlib
 import pickle
+import shutil
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -102,7 +104,20 @@ def unpickle(descriptor: int, digest: str | None) -> object:
 def unpack(descriptor: int) -> None:
     """Unpacks the files of training into the working directory."""
     with os.fdopen(descriptor, "rb") as file, tarfile.open(fileobj=file, mode="r|") as archive:
-        archive.extractall(".", filter="data")
+        for member in archive:
+            _unpack_member(archive, member)
+
+
+def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+    """One plain file below the working directory. By hand: `extractall(filter=...)` is missing before Python 3.11.4."""
+    path = pathlib.PurePosixPath(member.name)
+    content = archive.extractfile(member) if member.isreg() else None
+    if content is None or path.is_absolute() or ".." in path.parts:
+        raise Refused(f"The stored files of the model are damaged: {member.name!r} is no file of theirs.", "ValueError")
+    pathlib.Path(path.parent).mkdir(parents=True, exist_ok=True)
+    with content, open(path, "wb") as out:
+        shutil.copyfileobj(content, out)
+    os.chmod(path, (member.mode & 0o777) | 0o600)
 
 
 def _many_form(function: Callable[..., object]) -> str:
