@@ -68,6 +68,7 @@ MEANING: dict[str, Callable[[Everything], object]] = {
     "featureGroupIds": many("featureGroupId"),
     "modelIds": many("modelId"),
     "datasetIdRemap": lambda house: {house.ids["datasetId"]: house.ids["datasetId"]},
+    "sourceFeatureGroupId": one("featureGroupId"),
     "inputFeatureGroups": lambda house: {"ROWS": house.ids["featureGroupId"]},
     "trainingInputTables": lambda house: [house.table_name],
     "tableName": table,
@@ -97,6 +98,8 @@ MAKES = {
     ("createDatasetFromFileConnector", "tableName"), ("createDatasetFromUpload", "tableName"),
     ("createFeatureGroup", "tableName"), ("createFeatureGroupFromFunction", "tableName"),
     ("createBatchPrediction", "tableName"), ("setBatchPredictionFeatureGroupOutput", "tableName"),
+    ("createSamplingFeatureGroup", "tableName"), ("createMergeFeatureGroup", "tableName"),
+    ("createSnapshotFeatureGroup", "tableName"),
 }  # fmt: skip
 
 
@@ -140,6 +143,8 @@ PLAIN: dict[str, Callable[[Everything], object]] = {
     "partNumber": lambda _: 1,
     "problemType": lambda _: "regression",
     "tags": lambda _: ["green"],
+    "samplingConfig": lambda _: {"samplingMethod": "N_SAMPLING", "sampleCount": 1},
+    "mergeConfig": lambda _: {"mergeMode": "LAST_N", "numVersions": 2},
     "versionLimit": lambda _: 30,
     "tag": lambda _: "green",
     "text": lambda _: "rows",

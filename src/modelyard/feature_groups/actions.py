@@ -23,10 +23,11 @@ from modelyard.execution import After
 from modelyard.feature_groups import downloads, operations, registering
 from modelyard.feature_groups.described import columns_of
 from modelyard.feature_groups.functions import Function, read_function, read_sizes
-from modelyard.feature_groups.lineage import forget_user, users_of
+from modelyard.feature_groups.lineage import users_of
 from modelyard.feature_groups.logs import function_logs
 from modelyard.feature_groups.membership import get_membership, member_features
 from modelyard.feature_groups.modifying import get_modifiable
+from modelyard.feature_groups.pruning import forget_group
 from modelyard.feature_groups.records import FeatureGroup, FeatureGroupVersion, SourceType
 from modelyard.feature_groups.registering import Particulars, read_sql
 from modelyard.feature_groups.requests import request_version
@@ -198,7 +199,7 @@ def delete_feature_group(call: Call, *, feature_group_id: FeatureGroupId) -> Non
         raise ConflictError(f"Feature group {group.table_name} is used by {', '.join(users)}; delete those first")
     forget_target(call.session, RefreshType.FEATUREGROUP, feature_group_id)
     forget_source_user(call.session, "feature group", feature_group_id)
-    forget_user(call.session, "snapshot", feature_group_id)
+    forget_group(call.session, group)
     call.session.delete(group)
 
 

@@ -12,6 +12,7 @@ from modelyard.datasets.arrivals import BadTable, collect_table
 from modelyard.environments import Environment, EnvironmentFailure, Environments
 from modelyard.execution import Permanent, Retry, RunContext
 from modelyard.feature_groups.definition import Definition
+from modelyard.feature_groups.merging import plan_merge, with_query
 from modelyard.feature_groups.outcomes import Failure, Generated, TableVersion
 from modelyard.feature_groups.records import FeatureGroupVersion
 from modelyard.feature_groups.sizes import limits_of
@@ -28,6 +29,13 @@ def generate(
     """The rows of `version` from exactly those `inputs`, in the order of its definition."""
     definition = version.made_from
     limits = limits_of(run.settings, version.cpu_size, version.memory_gib, use_gpu=version.use_gpu)
+    if definition.merge:
+        planned = plan_merge(run, version, inputs[0])
+        return (
+            planned
+            if isinstance(planned, Failure)
+            else run_query(run, with_query(definition, planned[0]), planned[1], limits)
+        )
     if definition.engine_sql is not None:
         return run_query(run, definition, inputs, limits)
     return _run_function(run, version, inputs, limits, name)

@@ -15,7 +15,14 @@ from modelyard.feature_groups import versions
 from modelyard.feature_groups.generating import generate
 from modelyard.feature_groups.lineage import ancestors, in_order
 from modelyard.feature_groups.outcomes import Failure, TableVersion
-from modelyard.feature_groups.records import UNFINISHED, FeatureGroup, FeatureGroupVersion, SourceType, VersionStatus
+from modelyard.feature_groups.records import (
+    GIVEN,
+    UNFINISHED,
+    FeatureGroup,
+    FeatureGroupVersion,
+    SourceType,
+    VersionStatus,
+)
 from modelyard.feature_groups.sources import import_state
 from modelyard.feature_groups.staleness import is_outdated
 from modelyard.feature_groups.tables import newest_version
@@ -117,7 +124,7 @@ def _ensure_one(
 
 
 def _find_made(session: Session, group: FeatureGroup, inputs: Sequence[TableVersion]) -> FeatureGroupVersion | None:
-    if group.source_type in (SourceType.DATASET, SourceType.BATCH_PREDICTION):
+    if group.source_type in GIVEN:
         return newest_version(session, group, VersionStatus.COMPLETE)
     return versions.find_current(session, group, _parents(inputs))
 
@@ -126,7 +133,7 @@ def _claim_one(
     session: Session, run: RunContext, group: FeatureGroup, inputs: Sequence[TableVersion]
 ) -> FeatureGroupVersion | None:
     """A version of the group that is this run's to make; None if another's is to be waited for."""
-    if group.source_type in (SourceType.DATASET, SourceType.BATCH_PREDICTION):
+    if group.source_type in GIVEN:
         return None
     version = versions.find_unfinished(session, group) or versions.add_version(session, group)
     return version if versions.claim(session, run, version, _parents(inputs)) else None

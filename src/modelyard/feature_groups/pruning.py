@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.datasets.records import Dataset, DatasetVersion
 from modelyard.datasets.records import VersionStatus as DatasetStatus
-from modelyard.feature_groups.lineage import forget_version_user, version_users
+from modelyard.feature_groups.lineage import forget_user, forget_version_user, version_users
 from modelyard.feature_groups.records import (
     UNFINISHED,
     FeatureGroup,
@@ -43,6 +43,15 @@ def delete_version(session: Session, version: FeatureGroupVersion) -> None:
     """Deletes one version, which then no longer stands on those that it was made from."""
     forget_version_user(session, "feature group version", version.feature_group_version)
     session.delete(version)
+
+
+def forget_group(session: Session, group: FeatureGroup) -> None:
+    """Takes back what a group that is being deleted stands on, and its versions."""
+    forget_user(session, "snapshot", group.feature_group_id)
+    forget_version_user(session, "snapshot", group.feature_group_id)
+    mine = FeatureGroupVersion.feature_group_id == group.feature_group_id
+    for version in session.scalars(select(FeatureGroupVersion.feature_group_version).where(mine)).all():
+        forget_version_user(session, "feature group version", version)
 
 
 def prune_dataset(session: Session, dataset: Dataset) -> int:

@@ -17,6 +17,8 @@ def request_version(session: Session, settings: Settings, group: FeatureGroup) -
     """A new version of the group, in the caller's transaction: COMPLETE for a dataset that has rows, else PENDING."""
     if group.source_type == SourceType.BATCH_PREDICTION:
         raise ConflictError(f"{group.table_name} is written by batch predictions; start one to give it a new version")
+    if group.source_type == SourceType.SNAPSHOT:
+        raise ConflictError(f"{group.table_name} is a snapshot: it has one version, for ever")
     if group.source_type == SourceType.DATASET:
         state = import_state(session, group)
         if state.table is not None:

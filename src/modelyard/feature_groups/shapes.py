@@ -196,10 +196,10 @@ def indexing_of(group: FeatureGroup) -> IndexingShape:
     )
 
 
-def _concatenation(made_from: Definition) -> ConcatenationShape | dict[str, Any]:
+def _concatenation(made_from: Definition) -> ConcatenationShape | None:
     config = made_from.concatenation
     if config is None:
-        return {}
+        return None
     return ConcatenationShape(
         concatenated_table=config.table_name,
         merge_type=config.merge_type,

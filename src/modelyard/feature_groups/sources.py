@@ -18,7 +18,7 @@ from modelyard.errors import AlreadyExistsError, ConflictError
 from modelyard.feature_groups import versions
 from modelyard.feature_groups.definition import Definition
 from modelyard.feature_groups.lineage import users_of
-from modelyard.feature_groups.pruning import prune_dataset
+from modelyard.feature_groups.pruning import forget_group, prune_dataset
 from modelyard.feature_groups.records import FeatureGroup, SourceType
 from modelyard.feature_groups.registering import find_in_any_case
 from modelyard.ids import DatasetId, DatasetVersionId, FeatureGroupId, new_id
@@ -80,6 +80,7 @@ def delete_group(session: Session, dataset: Dataset) -> None:
     users = users_of(session, group.feature_group_id)
     if users:
         raise ConflictError(f"Dataset {dataset.dataset_id} is used by {', '.join(users)}; delete those first")
+    forget_group(session, group)
     session.delete(group)
     session.flush()
 

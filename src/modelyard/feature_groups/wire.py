@@ -146,7 +146,7 @@ class FeatureGroupShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     duplicate_features: list[FeatureShape]
     point_in_time_groups: list[dict[str, Any]]
     annotation_config: dict[str, Any]
-    concatenation_config: ConcatenationShape | dict[str, Any]
+    concatenation_config: ConcatenationShape | None
     indexing_config: IndexingShape
     code_source: CodeShape | None
     feature_group_template: dict[str, Any]
