@@ -56,7 +56,8 @@ MEANING: dict[str, Callable[[Everything], object]] = {
     **{
         kind: one(kind)
         for kind in (
-            "apiKeyId", "batchPredictionId", "batchPredictionVersion", "datasetId", "datasetVersion", "deploymentId",
+            "apiKeyId", "applicationConnectorId", "batchPredictionId", "batchPredictionVersion", "databaseConnectorId", "datasetId",
+            "datasetVersion", "deploymentId",
             "deploymentToken", "featureGroupId", "featureGroupOperationRunId", "featureGroupVersion", "modelId",
             "modelVersion", "projectId", "refreshPipelineRunId", "refreshPolicyId", "uploadId",
         )
@@ -90,13 +91,14 @@ MEANING_IN: dict[tuple[str, str], Callable[[Everything], object]] = {
 }
 #: Things that this platform has none of: their ids are refused, or passed over, whatever they say.
 ABSENT = {
-    "databaseConnectorId", "featureGroupTemplateId", "modelMonitorIds", "notebookId", "notebookIds",
+    "featureGroupTemplateId", "modelMonitorIds", "notebookId", "notebookIds",
     "predictionOperatorId", "streamingToken",
 }  # fmt: skip
 #: Where a parameter names what is to be made, and so means nothing that is there.
 MAKES = {
     ("createDatasetFromFileConnector", "tableName"), ("createDatasetFromUpload", "tableName"),
     ("createFeatureGroup", "tableName"), ("createFeatureGroupFromFunction", "tableName"),
+    ("createDatasetFromDatabaseConnector", "tableName"), ("queryDatabaseConnector", "query"),
     ("createBatchPrediction", "tableName"), ("setBatchPredictionFeatureGroupOutput", "tableName"),
     ("createSamplingFeatureGroup", "tableName"), ("createMergeFeatureGroup", "tableName"),
     ("createSnapshotFeatureGroup", "tableName"),
@@ -213,10 +215,15 @@ def make_everything(yard: Yard, organization_id: OrganizationId, prefix: str) ->
     yard.call("addFeatureGroupToProject", featureGroupId=group_id, projectId=project_id)
     made = yard.call("createFeatureGroup", tableName=f"{prefix}_sql", sql=f"SELECT x FROM {table_name}")
     operation = yard.call("executeAsyncFeatureGroupOperation", query=f"SELECT x FROM {table_name}")
+    auth = {"host": "localhost", "database": "shop", "user": "reader"}
+    database = yard.call("createDatabaseConnector", name="shop", service="POSTGRESQL", auth=auth)
+    repository = yard.call("createApplicationConnector", name="code", auth={"url": "https://localhost/code.git"})
     ids = {
         "apiKeyId": yard.call("listApiKeys", "GET")[0]["apiKeyId"],
+        "applicationConnectorId": repository["applicationConnectorId"],
         "batchPredictionId": batch["batchPredictionId"],
         "batchPredictionVersion": begun["batchPredictionVersion"],
+        "databaseConnectorId": database["databaseConnectorId"],
         "datasetId": upload["datasetId"],
         "datasetVersion": upload["datasetVersion"],
         "deploymentId": deployment_id,

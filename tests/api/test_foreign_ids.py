@@ -50,7 +50,7 @@ BY_NAME = {"trainingInputTables", "sql", "query", ("createFeatureGroupFromFuncti
 #: Filters of a list of one's own: they find nothing, which is what they find for an id that never was.
 FILTERS = {("listRefreshPolicies", parameter.wire_name) for parameter in ACTIONS["listRefreshPolicies"].parameters}
 #: Refused before it is looked up, whosever it is.
-NOT_THERE_YET = {("createDeployment", "featureGroupId")}
+NOT_THERE_YET = {("createDeployment", "featureGroupId"), ("createBatchPrediction", "databaseConnectorId")}
 #: Said to belong to another project than the model's, which is as true of an id that never was.
 CONTRADICTED = {("createDeployment", "projectId")}
 #: What else an action must be given so that it gets to the parameter.

@@ -30,7 +30,8 @@ KINDS = ("long", "double", "text", "boolean", "bytes", "date", "moment", "utc mo
 
 
 def read(data: bytes) -> list[tuple[Any, ...]]:
-    return [tuple(row.values()) for row in fastavro.reader(io.BytesIO(data))]
+    rows: list[dict[str, Any]] = list(fastavro.reader(io.BytesIO(data)))  # type: ignore[arg-type]
+    return [tuple(row.values()) for row in rows]
 
 
 def test_every_type_comes_back_as_it_was() -> None:

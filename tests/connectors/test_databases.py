@@ -35,7 +35,9 @@ def yard() -> Iterator[Yard]:
     """One house for all, whose operator opened loopback's first address."""
     folder = Path(tempfile.mkdtemp(prefix="yard-", dir="/tmp"))
     networks = ["127.0.0.1/32"]
-    with Yard(Settings.load({}, home=folder, cache=shared_cache(), port=0, poll_s=0.1, allowed_networks=networks)) as house:
+    with Yard(
+        Settings.load({}, home=folder, cache=shared_cache(), port=0, poll_s=0.1, allowed_networks=networks)
+    ) as house:
         yield house
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -84,7 +86,9 @@ def import_table(yard: Yard, connector_id: str, **question: Any) -> dict[str, An
 
 def test_a_connector_is_tried_looked_into_and_asked(yard: Yard, postgres: tuple[str, sa.URL]) -> None:
     connector_id, _ = postgres
-    (listed,) = (one for one in yard.call("listDatabaseConnectors", "GET") if one["databaseConnectorId"] == connector_id)
+    (listed,) = (
+        one for one in yard.call("listDatabaseConnectors", "GET") if one["databaseConnectorId"] == connector_id
+    )
     assert (listed["status"], listed["createdBy"]) == ("PENDING", "admin@localhost")
     yard.call("verifyDatabaseConnector", databaseConnectorId=connector_id)
     assert yard.call("getDatabaseConnectorAuth", "GET", databaseConnectorId=connector_id)["status"] == "ACTIVE"
@@ -156,7 +160,7 @@ def test_functions_that_change_something_fail_in_the_database_itself(yard: Yard,
         "SELECT set_config('transaction_read_only', 'off', false), gone()",
         "SELECT nextval('counted')",
     ):
-        with pytest.raises(CallFailed, match="read-only|read-write|before any query"):
+        with pytest.raises(CallFailed, match=r"read-only|read-write|before any query"):
             yard.call("queryDatabaseConnector", "GET", databaseConnectorId=connector_id, query=query)
     assert yard.call(
         "queryDatabaseConnector", "GET", databaseConnectorId=connector_id, query="SELECT count(*) AS n FROM things"

@@ -45,12 +45,18 @@ Print the OpenAPI document of all actions, as the gateway serves it at /openapi.
 
 The same actions give the same bytes, so that a committed copy shows every change of the API in a diff.
 """
+CONNECTORS = """
+Add, list, try and remove connectors to buckets, databases and git repositories.
+
+Secrets come from standard input (--secrets-stdin) or the environment (--secret-env), never from the command line.
+"""
 KEYS = "Make, list and revoke API keys. They work while the server runs, and without it."
 #: Command, the function behind it, and its help, whose first paragraph stands in the list of commands.
 COMMANDS = (
     ("serve", "serve:serve", SERVE),
     ("agent", "agent:agent", AGENT),
     ("keys", "keys:keys", KEYS),
+    ("connectors", "connectors:connectors", CONNECTORS),
     ("demo", "demo.command:demo", DEMO),
     ("doctor", "doctor:doctor", DOCTOR),
     ("openapi", "openapi:openapi", OPENAPI),
