@@ -5,15 +5,15 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
 
 from tests.conftest import shared_cache
+from tests.waiting import wait_until
 
 COMMAND = [sys.executable, "-m", "modelyard"]
 
@@ -29,14 +29,6 @@ def run_command(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         [*COMMAND, *arguments], env=environment(home), capture_output=True, text=True, timeout=60, check=False
     )
-
-
-def wait_until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
-    """Waits for something to become true."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 class Served:

@@ -14,8 +14,9 @@ from modelyard.cli.demo import features, first_model, second_model
 from modelyard.cli.demo.journey import TABLE
 from modelyard.cli.demo.local import in_a_folder_of_its_own
 from modelyard.cli.demo.telling import Compared
-from tests.cli.conftest import COMMAND, descendants, environment, is_alive, wait_until
+from tests.cli.conftest import COMMAND, descendants, environment, is_alive
 from tests.conftest import shared_cache
+from tests.waiting import wait_until
 
 
 def demo_environment(home: Path) -> dict[str, str]:

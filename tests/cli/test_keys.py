@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.cli.conftest import Served, run_command, wait_until
+from tests.cli.conftest import Served, run_command
+from tests.waiting import wait_until
 
 
 def ask(served: Served, key: str, action: str = "listProjects") -> int:

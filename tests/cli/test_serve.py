@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import COMMAND, Served, descendants, environment, is_alive, run_command, wait_until
+from tests.cli.conftest import COMMAND, Served, descendants, environment, is_alive, run_command
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.sandbox
 

@@ -13,8 +13,9 @@ from sqlalchemy import select
 
 from modelyard.database import Database
 from modelyard.deployments.records import Replica
-from tests.cli.conftest import Served, descendants, is_alive, wait_until
+from tests.cli.conftest import Served, descendants, is_alive
 from tests.deployments.processes import listeners
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(180)]
 

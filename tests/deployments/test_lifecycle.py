@@ -22,6 +22,7 @@ from modelyard.settings import Settings
 from tests.conftest import shared_cache
 from tests.deployments.conftest import Workshop, open_workshop
 from tests.deployments.processes import listeners
+from tests.waiting import wait_until
 from tests.yard import CallFailed, Yard
 
 pytestmark = pytest.mark.sandbox
@@ -78,9 +79,13 @@ def test_a_switch_under_load_loses_no_call(shared_yard: Yard, workshop: Workshop
         thread.join()
     assert {status for _, status, _ in answers} == {200}
     assert len(answers) > 100
-    with shared_yard.database.read() as session:
+    wait_until(lambda: replicas_of(shared_yard, deployment_id) == 1)
+
+
+def replicas_of(yard: Yard, deployment_id: str) -> int:
+    with yard.database.read() as session:
         rows = session.scalars(select(Replica).where(Replica.deployment_id == deployment_id)).all()
-    assert len(rows) == 1
+    return len(rows)
 
 
 def test_a_crashed_replica_is_replaced(shared_yard: Yard, workshop: Workshop) -> None:

@@ -2,8 +2,7 @@
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from modelyard.execution.records import ENDED
 from modelyard.ids import OrganizationId, RunId
 from modelyard.settings import Settings
 from tests.execution.kinds import KINDS
+from tests.waiting import wait_until
 
 ONE_CORE = Demand()
 
@@ -82,14 +82,6 @@ def bench(database: Database, settings: Settings) -> Iterator[Bench]:
     opened = Bench(database, settings)
     yield opened
     opened.close()
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    """Returns as soon as the condition holds; fails the test if it never does."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
 
 
 def lines(path: Path) -> list[str]:

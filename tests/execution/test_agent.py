@@ -11,7 +11,8 @@ from modelyard.execution import ClaimLost, Demand, RunContext, RunState, cancel,
 from modelyard.execution.claims import claim_runs
 from modelyard.execution.records import Run
 from modelyard.ids import AgentId, OrganizationId
-from tests.execution.conftest import Bench, lines, wait_until
+from tests.execution.conftest import Bench, lines
+from tests.waiting import wait_until
 
 
 def test_a_run_is_worked_once_and_its_output_is_kept(bench: Bench) -> None:

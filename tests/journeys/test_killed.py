@@ -12,8 +12,9 @@ from sqlalchemy import func, select
 from modelyard.database import Database
 from modelyard.execution.records import ENDED, Run, RunState
 from modelyard.models.records import ModelVersion
-from tests.cli.conftest import Served, descendants, is_alive, wait_until
+from tests.cli.conftest import Served, descendants, is_alive
 from tests.journeys.models import SOURCE, concrete
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(300)]
 

@@ -181,6 +181,8 @@ def _make_claimed(run: RunContext, version: FeatureGroupVersion, inputs: Sequenc
         _end_failed(run, version, outcome)
         raise MaterializationFailed(f"Feature group {name} could not be materialized: {outcome.error}")
     with run.transaction() as session:
+        # The group's lock, as in `_ensure_one`: who looks for a version there must not see it end between two looks.
+        session.get(FeatureGroup, version.feature_group_id, with_for_update=True)
         mine = session.get_one(FeatureGroupVersion, version.feature_group_version)
         if versions.is_made_by(session, run, mine):
             versions.complete(mine, outcome.table, outcome.lock)
