@@ -77,10 +77,10 @@ def test_a_model_that_imports_modules_keeps_what_they_held_when_it_was_trained(c
     deployment.wait_for_pending_deployment_update()
     assert client.predict(token, deployment.deployment_id, {"x": 1}) == {"mean": 200.0, "query": 100}
 
-    batch = client.create_batch_prediction(
-        deployment.deployment_id, name="all", global_prediction_args={}, batch_prediction_args={}
-    )
-    assert batch is not None
+    batch = client.create_batch_prediction(deployment.deployment_id)
+    started = client.start_batch_prediction(batch.batch_prediction_id)
+    started.wait_for_predictions()
+    assert started.refresh().status == "COMPLETE"
     with pytest.raises(abacusai.client.ConflictError, match=r"module cleaning"):
         client.delete_module("units")
     with pytest.raises(abacusai.client.ConflictError, match=rf"model .* \({model.model_id}\)"):

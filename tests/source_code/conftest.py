@@ -1,5 +1,7 @@
-"""One checker for all tests of the room, and short ways to ask it."""
+"""One checker for all tests of the room, short ways to ask it, and a house without an agent."""
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 from modelyard.errors import ConflictError
 from modelyard.settings import Settings
 from modelyard.source_code.check import Checker, CheckReport, CheckRequest
+from tests.yard import Yard
 
 Report = Callable[..., CheckReport]
 Refusal = Callable[..., str]
@@ -20,6 +23,15 @@ def checker() -> Iterator[Checker]:
     part = Checker(Settings(home=Path("/nonexistent")))
     yield part
     part.close()
+
+
+@pytest.fixture(scope="module")
+def desk() -> Iterator[Yard]:
+    """A gateway alone, shared by a module's tests: nothing here is run."""
+    folder = Path(tempfile.mkdtemp(prefix="yard-", dir="/tmp"))
+    with Yard(Settings.load({}, home=folder, port=0), with_agent=False) as opened:
+        yield opened
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from modelyard.models.retrain import start_training
 from modelyard.models.versions import read_texts
 from modelyard.projects.access import get_project, note_occupant
 from modelyard.source_code.check import Checker
-from modelyard.source_code.pins import known_modules
+from modelyard.source_code.pins import KnownModules, known_modules
 from modelyard.source_code.users import note_users
 
 #: How often changes are checked anew because others changed what the check depends on.
@@ -81,7 +81,7 @@ def revise(call: Call, model_id: ModelId, changes: Changes) -> Revised:
                 found = _find_tables(session, call.organization_id, changes)
             merged = definitions.merge(definitions.definition_of(head), found)
             source = _source(session, head, merged, found)
-            modules = known_modules(session, call.organization_id, source or "")
+            modules = KnownModules() if source is None else known_modules(session, call.organization_id, source)
         checked = merged if source is None else definitions.check(call.parts.get(Checker), merged, source, modules)
         with database.write() as session:
             revised = _append(session, call, Revised(model, head), found, checked)
