@@ -1,9 +1,9 @@
 """Source code that users hand in: checked before anything is stored, and never imported or run here.
 
 It keeps what is shared, too: **modules**, which all code of an organisation may import, and **Python functions**, which
-feature groups are made by (`records.py`, `modules.py`, `python_functions.py`, `variables.py`, `actions.py`). Each
-change is an immutable revision; `pins.py` says which modules a source needs and exactly what they held, `users.py` what stands
-on what.
+feature groups are made by (`records.py`, `modules.py`, `python_functions.py`, `variables.py`, `actions.py`). A change
+makes an immutable revision. `pins.py` says which modules a source needs and exactly what they held, `users.py` what
+stands on what.
 
 `check.py` is the part that the rest of the house holds: it answers "can this source do what it is registered for?"
 with a report, or raises ConflictError. The looking itself is done by `examine.py` in a resident process of its own
