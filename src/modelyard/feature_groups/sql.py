@@ -72,6 +72,19 @@ class Query:
         except RecursionError as error:
             raise InvalidParameterError(_TOO_DEEP) from error
 
+    def only_expression(self, text: str) -> str:
+        """The one expression that it selects, as `text` writes it but for an alias; refuses everything beside it."""
+        tree = self._tree
+        beside = [
+            name for name, value in tree.args.items() if value and name.rstrip("_") not in ("expressions", "from")
+        ]
+        if not isinstance(tree, exp.Select) or beside or len(tree.expressions) != 1:
+            raise InvalidParameterError("The query must hold one expression, such as price * amount, and nothing else")
+        found = tree.expressions[0]
+        if isinstance(found, exp.Star) or (isinstance(found, exp.Column) and isinstance(found.this, exp.Star)):
+            raise InvalidParameterError("The query must hold one expression; * is as many as there are columns")
+        return str(found.this.sql(dialect=Spark)) if isinstance(found, exp.Alias) else text
+
     def check_columns(self, known: Mapping[str, Sequence[str]]) -> None:
         """Refuses a column that none of its tables has; `known` holds the columns of those where they are known."""
         used = {node.name for node in self._nodes}

@@ -1,0 +1,97 @@
+"""Columns of SQL groups, one by one, through the official client."""
+
+from typing import Any
+
+import abacusai
+import pytest
+
+from tests.feature_groups.conftest import Tables
+from tests.yard import CallFailed
+
+pytestmark = pytest.mark.sandbox
+
+
+@pytest.fixture(scope="module")
+def client(shared: Tables) -> abacusai.ApiClient:
+    return shared.yard.client()
+
+
+def refused(tables: Tables, action: str, verb: str = "POST", /, **parameters: Any) -> CallFailed:
+    with pytest.raises(CallFailed) as failed:
+        tables.yard.call(action, verb, **parameters)
+    return failed.value
+
+
+def test_columns_are_added_changed_and_taken_away(shared: Tables, client: abacusai.ApiClient) -> None:
+    shared.put("orders", price=[2.0, 3.0], amount=[10, 20], note=["a", "b"])
+    group = shared.sql("rich_orders", "SELECT * FROM orders -- as they came")
+    shared.materialize(group)
+    made = client.create_feature(group, "total", "price * amount")
+    assert made.latest_version_outdated
+    client.create_feature(group, "size", "IF(total > 30, 'large', 'small') AS whatever")
+    rows = shared.rows(shared.materialize(group))
+    assert list(rows.columns) == ["price", "amount", "note", "total", "size"]
+    assert [list(rows.total), list(rows["size"])] == [[20.0, 60.0], ["small", "large"]]
+    described = client.describe_feature_group(group)
+    assert {each.name: each.select_clause for each in described.features}["total"] == "price * amount"
+    assert "price * amount AS `total`" in described.sql
+    client.update_feature(group, "total", select_expression="price * amount * 2")
+    client.update_feature(group, "note", new_name="remark")
+    client.update_feature(group, "price", select_expression="CAST(price AS INT)")
+    client.delete_feature(group, "amount")
+    rows = shared.rows(shared.materialize(group))
+    assert set(rows.columns) == {"total", "size", "remark", "price"}
+    assert [list(rows.total), list(rows.remark), list(rows.price)] == [[40.0, 120.0], ["a", "b"], [2, 3]]
+    with pytest.raises(abacusai.client.InvalidParameterError, match="no column 'total'"):
+        client.delete_feature(group, "total")  # the size is made from it
+    for name in ("size", "total", "remark"):
+        client.delete_feature(group, name)
+    with pytest.raises(abacusai.client.InvalidParameterError, match="any more"):
+        client.delete_feature(group, "amount")
+    client.update_feature_group_sql_definition(group, "SELECT note FROM orders")
+    assert list(shared.rows(shared.materialize(group)).columns) == ["note"]
+    with pytest.raises(abacusai.client.ConflictError, match="only feature"):
+        client.delete_feature(group, "note")
+
+
+def test_a_wrong_expression_is_refused_with_its_place(shared: Tables, client: abacusai.ApiClient) -> None:
+    shared.put("plain_orders", price=[2.0], amount=[10])
+    group = shared.sql("wrong_orders", "SELECT * FROM plain_orders")
+    shared.materialize(group)
+
+    def error(expression: str, name: str = "x") -> str:
+        found = refused(shared, "createFeature", featureGroupId=group, name=name, selectExpression=expression)
+        return f"{found.error_type}: {found.error}"
+
+    assert error("price *\n  amuont") == (
+        "InvalidParameterError: line 2, column 3: there is no column 'amuont'; did you mean amount?"
+    )
+    assert "at its end" in error("price * (amount")
+    assert "one expression" in error("price, amount")
+    assert error("price FROM plain_orders -- ").startswith("InvalidParameterError")
+    assert error("price FROM plain_orders UNION SELECT 1").startswith("InvalidParameterError")
+    assert "one expression" in error("*")
+    assert "did you mean plain_orders" in error("(SELECT max(price) FROM plain_order)")
+    assert error("1", "price").startswith("AlreadyExistsError")
+    assert error("1", "").startswith("InvalidParameterError")
+    missing = refused(shared, "updateFeature", "PATCH", featureGroupId=group, name="prices", newName="p")
+    assert "there are price, amount" in missing.error
+    assert refused(shared, "updateFeature", "PATCH", featureGroupId=group, name="price").status == 400
+    given = client.describe_feature_group_by_table_name("plain_orders").feature_group_id
+    other = refused(shared, "createFeature", featureGroupId=given, name="x", selectExpression="1")
+    assert other.error_type == "ConflictError"
+
+
+def test_columns_get_other_types(shared: Tables, client: abacusai.ApiClient) -> None:
+    shared.put("texts", n=["1", "2", "x"], day=["2024-01-01"] * 3, more=[1, 2, 3])
+    group = shared.sql("typed_texts", "SELECT * FROM texts")
+    shared.materialize(group)
+    client.set_feature_group_schema(group, [{"name": "n", "dataType": "integer"}, {"name": "day", "dataType": "DATE"}])
+    rows = shared.rows(shared.materialize(group))
+    assert rows.n.tolist()[:2] == [1, 2]
+    assert rows.n.isna().tolist() == [False, False, True]
+    types = {each.name: each.data_type for each in client.get_feature_group_schema(group)}
+    assert types == {"n": "INTEGER", "day": "DATE", "more": "INTEGER"}
+    wrong = refused(shared, "setFeatureGroupSchema", featureGroupId=group, schema=[{"name": "n", "dataType": "number"}])
+    assert "it can be INTEGER" in wrong.error
+    assert refused(shared, "setFeatureGroupSchema", featureGroupId=group, schema=[{"name": "n"}]).status == 400
