@@ -91,7 +91,7 @@ class Repository:
             with Tunnel(egress) as tunnel:
                 yield (
                     common
-                    | _configuration({"http.proxy": tunnel.url, "credential.helper": self._helper()})
+                    | _configuration(self._told(tunnel.url))
                     | {
                         "MODELYARD_GIT_USER": str(self.auth.get("user") or "x-access-token"),
                         "MODELYARD_GIT_TOKEN": self.secrets.get("token", ""),
@@ -106,6 +106,9 @@ class Repository:
             key.touch(mode=0o600)
             key.write_text(self.secrets.get("ssh_key", "").strip() + "\n")
             yield common | {"GIT_SSH_COMMAND": _ssh(key, address, endpoint.host)}
+
+    def _told(self, proxy: str) -> dict[str, str]:
+        return {"http.proxy": proxy, "http.proxyAuthMethod": "basic", "credential.helper": self._helper()}
 
     def _helper(self) -> str:
         """A helper of git's that answers from the environment; without a token, none."""

@@ -21,6 +21,7 @@ from modelyard.errors import InvalidParameterError
 
 _HEAD_LIMIT = 64 * 1024
 _CHUNK = 256 * 1024
+_ASKS = b'Proxy-Authenticate: Basic realm="tunnel"\r\nConnection: close\r\n'
 
 
 class Tunnel:
@@ -79,7 +80,7 @@ class Tunnel:
         first, *headers = head.split(b"\r\n")
         method, target, version = [*first.split(b" "), b"", b""][:3]
         if not self._may_pass(headers):
-            client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+            client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\n" + _ASKS + b"Content-Length: 0\r\n\r\n")
             return
         host, port, path = _target(method, target)
         try:
