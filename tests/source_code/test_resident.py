@@ -181,3 +181,12 @@ def test_two_thousand_lines_and_small_sources_are_quick(own: Checker) -> None:
     for number in range(100):
         ok(own, number)
     assert time.perf_counter() - start < 2
+
+
+def test_a_process_stays_however_much_memory_its_parent_has(own: Checker) -> None:
+    ballast = b"x" * 600 * 1024**2
+    ok(own)
+    (first,) = own.pids
+    ok(own, 1)
+    assert own.pids == [first]
+    assert len(ballast) > 0
