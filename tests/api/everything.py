@@ -147,6 +147,8 @@ PLAIN: dict[str, Callable[[Everything], object]] = {
     "tags": lambda _: ["green"],
     "samplingConfig": lambda _: {"samplingMethod": "N_SAMPLING", "sampleCount": 1},
     "mergeConfig": lambda _: {"mergeMode": "LAST_N", "numVersions": 2},
+    "column": lambda _: "x",
+    "dataType": lambda _: "FLOAT",
     "selectExpression": lambda _: "x + 1",
     "schema": lambda _: [{"name": "x", "dataType": "FLOAT"}],
     "mergeType": lambda _: "UNION",

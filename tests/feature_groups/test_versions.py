@@ -116,6 +116,32 @@ def test_a_version_that_another_was_made_from_is_kept(shared: Tables, client: ab
     client.delete_feature_group_version(stood_on)
 
 
+def test_a_column_has_the_type_that_somebody_said_from_the_next_version_on(
+    shared: Tables, client: abacusai.ApiClient
+) -> None:
+    upload = client.create_dataset_from_upload(table_name="said_types")
+    text = b"code,amount,day\n1.50, 1 ,2024-01-01\n2.00,2.5,2024-01-02\n"
+    dataset = upload.upload_file(io.BytesIO(text))
+    dataset.wait_for_import()
+    assert [each.data_type for each in client.get_dataset_schema(dataset.dataset_id)][:1] == ["FLOAT"]
+    client.set_dataset_column_data_type(dataset.dataset_id, "code", "string")
+    client.set_dataset_column_data_type(dataset.dataset_id, "amount", "FLOAT")
+    client.set_dataset_column_data_type(dataset.dataset_id, "day", "DATETIME")
+    client.create_dataset_version_from_upload(dataset.dataset_id).upload_file(io.BytesIO(text)).wait_for_import()
+    assert [each.data_type for each in client.get_dataset_schema(dataset.dataset_id)] == ["STRING", "FLOAT", "DATETIME"]
+    rows = client.describe_feature_group_by_table_name("said_types").load_as_pandas()
+    assert (list(rows.code), list(rows.amount)) == (["1.50", "2.00"], [1.0, 2.5])
+    client.set_dataset_column_data_type(dataset.dataset_id, "amount", "INTEGER")
+    version = client.create_dataset_version_from_upload(dataset.dataset_id).upload_file(io.BytesIO(text))
+    version.wait_for_import()
+    newest = client.list_dataset_versions(dataset.dataset_id)[0]
+    assert (newest.status, newest.error) == ("FAILED", "Row 2, column 'amount': '2.5' is no INTEGER.")
+    with pytest.raises(abacusai.client.InvalidParameterError, match="did you mean amount"):
+        client.set_dataset_column_data_type(dataset.dataset_id, "amuont", "FLOAT")
+    with pytest.raises(abacusai.client.InvalidEnumParameterError, match="INTEGER, FLOAT"):
+        client.set_dataset_column_data_type(dataset.dataset_id, "amount", "number")
+
+
 def test_a_datasets_old_versions_go_with_its_tables(shared: Tables, client: abacusai.ApiClient) -> None:
     upload = client.create_dataset_from_upload(table_name="limited_dataset")
     dataset = upload.upload_file(io.BytesIO(b"a\n1\n"))

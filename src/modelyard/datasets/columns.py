@@ -20,6 +20,8 @@ _DATA_TYPES = (
     (r"(large_|fixed_size_)?binary.*", "BINARY"),
     (r"null", "NULL"),
 )
+#: Data types that a column can be told to have.
+CASTABLE = ("INTEGER", "FLOAT", "STRING", "BOOLEAN", "DATE", "DATETIME")
 _FEATURE_TYPES = {
     "INTEGER": "NUMERICAL",
     "FLOAT": "NUMERICAL",

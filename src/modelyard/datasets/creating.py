@@ -129,7 +129,7 @@ def _add_version(
         upload_id=upload_id,
         location=source.location if source else None,
         database_connector_config=source.database if source else None,
-        reading=msgspec.to_builtins(reading),
+        reading=msgspec.to_builtins(msgspec.structs.replace(reading, column_types=dataset.column_types or {})),
         created_at=utc_now(),
     )
     session.add(version)

@@ -59,6 +59,7 @@ def import_files(run: RunContext, files: Sequence[Arrived], reading: Reading) ->
         "delimiter": reading.delimiter,
         "escape": reading.escape,
         "merge_schemas": reading.merge_schemas,
+        "column_types": reading.column_types,
         "memory_gib": limits.memory_gib,
         "scratch_gib": limits.scratch_gib,
         "threads": limits.threads,

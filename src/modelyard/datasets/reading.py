@@ -91,6 +91,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     escape: str = '"'
     merge_schemas: bool = False
     parsing_config: ParsingConfig | None = None
+    #: Column -> the data type that it is converted to.
+    column_types: dict[str, str] = {}
 
 
 def read_options(

@@ -72,6 +72,8 @@ class Dataset(Record):
     version_limit: Mapped[int]
     #: How the newest version is read (`reading.Reading`); the next one's where its caller names nothing.
     reading: Mapped[JsonObject]
+    #: Column -> the data type that somebody said it has; from the next version on.
+    column_types: Mapped[JsonObject] = mapped_column(default=dict)
     created_at: Mapped[datetime]
 
 

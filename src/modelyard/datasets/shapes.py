@@ -110,5 +110,5 @@ def _column(column: TableColumn, original_name: str) -> DatasetColumnShape:
         feature_type=feature,
         detected_feature_type=feature,
         original_name=original_name,
-        valid_data_types=[data],
+        valid_data_types=list(columns.CASTABLE) if data in columns.CASTABLE else [data],
     )

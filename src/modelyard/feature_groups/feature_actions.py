@@ -43,9 +43,9 @@ def update_feature(
     new_name: str | None = None,
 ) -> FeatureGroupShape:
     """Has a column of a SQL feature group computed by another expression, or gives it another name, or both."""
+    group = _get_sql_group(call, feature_group_id)
     if not select_expression and not new_name:
         raise InvalidParameterError("Pass selectExpression, newName, or both")
-    group = _get_sql_group(call, feature_group_id)
     known = expressions.known_columns(call.session, group)
     changed = expressions.change(group.made_from, known, name, select_expression or None, new_name or None)
     return _redefine(call, group, changed)

@@ -2,6 +2,7 @@
 
 from modelyard.actions import Call, action
 from modelyard.datasets import metrics
+from modelyard.datasets.columns import CASTABLE
 from modelyard.datasets.creating import check_version_limit
 from modelyard.datasets.finding import get_dataset
 from modelyard.datasets.finding import get_version as get_dataset_version
@@ -12,12 +13,14 @@ from modelyard.datasets.wire import DataMetricsShape, DatasetShape, LogsShape
 from modelyard.errors import (
     ConflictError,
     DataNotFoundError,
+    InvalidEnumParameterError,
     InvalidParameterError,
     NotReadyError,
     PermissionDeniedError,
 )
 from modelyard.execution import After
 from modelyard.feature_groups import pruning
+from modelyard.feature_groups.described import check_feature, columns_of
 from modelyard.feature_groups.downloads import table_of
 from modelyard.feature_groups.lineage import version_users
 from modelyard.feature_groups.logs import version_log
@@ -83,6 +86,26 @@ def update_dataset_version_limit(call: Call, *, dataset_id: DatasetId, version_l
         group.version_limit = version_limit
         pruning.prune(call.session, group)
     pruning.prune_dataset(call.session, dataset)
+    return dataset_shape(call.session, dataset)
+
+
+@action("POST", errors=(*_LIMIT_ERRORS, InvalidEnumParameterError))
+def set_dataset_column_data_type(call: Call, *, dataset_id: DatasetId, column: str, data_type: str) -> DatasetShape:
+    """Says what type a column of a dataset has: integer, float, string, boolean, date or datetime.
+
+    It holds for the versions that come from now on. A value that is none of that type fails their import with its row.
+    """
+    dataset = get_dataset(call.session, call.organization_id, dataset_id)
+    group = find_group(call.session, dataset_id)
+    if group is not None:
+        check_modifiable(call.session, call, group)
+    wanted = data_type.upper()
+    if wanted not in CASTABLE:
+        known = ", ".join(CASTABLE)
+        raise InvalidEnumParameterError(f"Invalid value for dataType: {data_type[:100]!r}; it must be one of {known}")
+    if group is not None:
+        check_feature(columns_of(call.session, group), column, f"Dataset {dataset_id}")
+    dataset.column_types = dataset.column_types | {column: wanted}
     return dataset_shape(call.session, dataset)
 
 

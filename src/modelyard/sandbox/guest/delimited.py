@@ -40,16 +40,18 @@ def read(source: Source, options: Options) -> Found:
     delimiter = options.delimiter or ("\t" if options.format == "TSV" else _delimiter(source))
     given = _header(source, delimiter, options.escape)
     names = arrow_types.unique_names(given)
+    said = {f"c{index}" for index, name in enumerate(names) if name in options.column_types}
     connection = engine.connect(options.limits, shut=False)
     try:
         # Types from the whole file: with those of a sample, a later 1.5 would be read as 2 without a word.
         relation = connection.read_csv(
             source.path, header=True, delimiter=delimiter, quotechar='"', escapechar=options.escape, sample_size=-1,
             names=[f"c{index}" for index in range(len(names))], auto_type_candidates=_TYPES, compression="none",
+            dtype=dict.fromkeys(said, "VARCHAR"),
         )  # fmt: skip
         if len(relation.columns) != len(names):
             raise duckdb.InvalidInputException("rows of different lengths")
-        found = engine.reader(_with_moments(relation))
+        found = engine.reader(_with_moments(relation, said))
     except duckdb.Error as error:
         raise _diagnosed(source, delimiter, options.escape, len(names), error) from None
     schema = found.schema.empty_table().rename_columns(names).schema
@@ -111,9 +113,10 @@ def _delimiter(source: Source) -> str:
     return best
 
 
-def _with_moments(relation: Any) -> Any:
-    """The relation with text columns as dates or timestamps where every value is one in ISO 8601."""
-    texts = [name for name, kind in zip(relation.columns, relation.types, strict=True) if str(kind) == "VARCHAR"]
+def _with_moments(relation: Any, said: set[str]) -> Any:
+    """The relation with text columns as dates or timestamps where every value is one in ISO 8601; but not `said`."""
+    kinds = zip(relation.columns, relation.types, strict=True)
+    texts = [name for name, kind in kinds if str(kind) == "VARCHAR" and name not in said]
     if not texts:
         return relation
     sample = relation.limit(_SAMPLE_ROWS).to_arrow_table().to_pydict()

@@ -7,7 +7,7 @@ believes nothing but their sizes; that the bytes are hostile is why this happens
 import os
 from typing import TYPE_CHECKING
 
-from . import formats, parts
+from . import column_types, formats, parts
 from .avro import encode_avro as encode_avro
 from .failures import Refused
 from .sql import sql as sql
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 
 def import_table(work: "Work") -> dict[str, object]:
-    """Message: format (or null), delimiter, escape, merge_schemas, memory_gib, threads; one file."""
+    """Message: format (or null), delimiter, escape, merge_schemas, column_types, memory_gib, threads; one file."""
     source = Source.of(work.fds[0])
     if not source.size:
         raise Refused("The upload holds no bytes.", "ValueError")
-    found = formats.read(source, Options.of(work.message))
+    options = Options.of(work.message)
+    found = column_types.applied(formats.read(source, options), options.column_types)
     if not len(found.schema):
         raise Refused("The file has no columns.", "ValueError")
     return parts.write_table(found.schema, found.batches) | {"inspected": found.inspected}

@@ -76,6 +76,7 @@ def upgrade() -> None:
     sa.Column('database_connector_config', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('version_limit', sa.BigInteger(), nullable=False),
     sa.Column('reading', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('column_types', sa.JSON(none_as_null=True), nullable=False),
     sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
     sa.PrimaryKeyConstraint('dataset_id', name=op.f('pk_datasets')),
     sa.UniqueConstraint('organization_id', 'feature_group_table_name', name=op.f('uq_datasets_organization_id_feature_group_table_name'))
