@@ -20,7 +20,16 @@ from modelyard.connectors.databases import Database, find_database
 from modelyard.connectors.records import DatabaseService
 from modelyard.errors import DataNotFoundError, InvalidParameterError
 
-__all__ = ["Question", "check_question", "find_database", "list_objects", "object_columns", "read_rows", "run_query"]
+__all__ = [
+    "Question",
+    "check_question",
+    "find_database",
+    "list_objects",
+    "object_columns",
+    "read_rows",
+    "run_query",
+    "sql_of",
+]
 
 _DIALECTS = {
     DatabaseService.POSTGRESQL: "postgres",
@@ -56,7 +65,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
 
 def check_question(service: DatabaseService, question: Question) -> None:
     """Raises InvalidParameterError where it is clear without the database that nothing can be read."""
-    check_query(service, _sql(service, question))
+    check_query(service, sql_of(service, question))
 
 
 def check_query(service: DatabaseService, sql: str) -> None:
@@ -114,7 +123,7 @@ def run_query(database: Database, sql: str) -> list[dict[str, Any]]:
 
 def read_rows(database: Database, question: Question) -> Iterator[bytes]:
     """All rows as an Avro file, in pieces, without ever having more than some thousands of them here."""
-    sql = _sql(database.service, question)
+    sql = sql_of(database.service, question)
     check_query(database.service, sql)
     with database.connect() as connection:
         streaming = connection.execution_options(stream_results=True, max_row_buffer=_FETCH)
@@ -126,9 +135,10 @@ def read_rows(database: Database, question: Question) -> Iterator[bytes]:
             yield from write_rows(columns, (row for part in result.partitions(_FETCH) for row in part))
 
 
-def _sql(service: DatabaseService, question: Question) -> str:
+def sql_of(service: DatabaseService, question: Question) -> str:
+    """The query that the question comes to, without a semicolon at its end; it is not checked yet."""
     if question.sql_query:
-        return question.sql_query
+        return _bare(question.sql_query)
     if not question.object_name:
         raise InvalidParameterError("Name what to read: objectName, or sqlQuery")
     columns = ", ".join(_quoted(service, name.strip()) for name in (question.columns or "").split(",") if name.strip())

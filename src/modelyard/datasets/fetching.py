@@ -4,12 +4,13 @@ Called by the import's run. Bytes go straight to blobs, a chunk at a time, howev
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
+from modelyard.connectors.databases import FILES
 from modelyard.connectors.locations import Found, find_place
-from modelyard.connectors.questions import Question, find_database, read_rows
+from modelyard.connectors.questions import Question, find_database, read_rows, sql_of
 from modelyard.datasets.reading import FileFormat, Reading
 from modelyard.datasets.records import DatasetVersion, Upload
 from modelyard.datasets.uploading import parts_of
@@ -30,6 +31,8 @@ class Arrived:
     name: str
     blobs: tuple[Digest, ...]
     size: int
+    #: Service and query, where the file is a database and its table what the query gives.
+    database: tuple[str, str] | None = None
 
 
 def fetch(run: RunContext, version: DatasetVersion) -> tuple[list[Arrived], Reading]:
@@ -37,7 +40,8 @@ def fetch(run: RunContext, version: DatasetVersion) -> tuple[list[Arrived], Read
     reading = msgspec.convert(version.reading, Reading)
     try:
         if version.database_connector_config is not None:
-            return [_rows(run, version)], msgspec.structs.replace(reading, format=FileFormat.AVRO)
+            rows = _rows(run, version)
+            return [rows], msgspec.structs.replace(reading, format=None if rows.database else FileFormat.AVRO)
         if version.location is not None:
             return _files(run, version, version.location), reading
     except ApiError as error:
@@ -75,7 +79,11 @@ def _rows(run: RunContext, version: DatasetVersion) -> Arrived:
     connector_id = DatabaseConnectorId(config.pop("databaseConnectorId"))
     with run.read() as session:
         database = find_database(session, run.settings, version.organization_id, connector_id)
-    rows = read_rows(database, msgspec.convert(config, Question))
+    question = msgspec.convert(config, Question)
+    if database.service in FILES:
+        [file] = _copied(run, Found(str(database.auth["path"]), run.settings))
+        return replace(file, database=(database.service, sql_of(database.service, question)))
+    rows = read_rows(database, question)
     limit = run.settings.location_limit
     blob = run.parts.get(BlobStore).put_chunks(_counted(run, rows, limit, database.name))
     return Arrived(database.name, (blob.digest,), blob.size)

@@ -54,7 +54,7 @@ def import_files(run: RunContext, files: Sequence[Arrived], reading: Reading) ->
         processes=run.settings.guest_processes,
         scratch_gib=max(run.settings.scratch_gib, 2 + 8 * size / _GIB),
     )
-    message = {
+    message: dict[str, Any] = {
         "format": reading.format,
         "delimiter": reading.delimiter,
         "escape": reading.escape,
@@ -64,6 +64,8 @@ def import_files(run: RunContext, files: Sequence[Arrived], reading: Reading) ->
         "scratch_gib": limits.scratch_gib,
         "threads": limits.threads,
     }
+    if files[0].database is not None:
+        message["database"] = dict(zip(("service", "sql"), files[0].database, strict=True))
     try:
         base = run.parts.get(Environments).base()
         with base.hold(), _joined(run, files, reading) as descriptor:

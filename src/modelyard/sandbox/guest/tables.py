@@ -5,9 +5,9 @@ believes nothing but their sizes; that the bytes are hostile is why this happens
 """
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from . import column_types, formats, parts
+from . import column_types, database_file, formats, parts
 from .avro import encode_avro as encode_avro
 from .failures import Refused
 from .sql import sql as sql
@@ -18,12 +18,17 @@ if TYPE_CHECKING:
 
 
 def import_table(work: "Work") -> dict[str, object]:
-    """Message: format (or null), delimiter, escape, merge_schemas, column_types, memory_gib, threads; one file."""
+    """Message: format (or null), delimiter, escape, merge_schemas, column_types, memory_gib, threads; one file.
+
+    Or `database`, service and sql: the file is a database, and the table is what the query gives.
+    """
     source = Source.of(work.fds[0])
     if not source.size:
         raise Refused("The upload holds no bytes.", "ValueError")
+    asked: Any = work.message.get("database")
     options = Options.of(work.message)
-    found = column_types.applied(formats.read(source, options), options.column_types)
+    found = database_file.read(source, asked, work.message) if asked else formats.read(source, options)
+    found = column_types.applied(found, options.column_types)
     if not len(found.schema):
         raise Refused("The file has no columns.", "ValueError")
     return parts.write_table(found.schema, found.batches) | {"inspected": found.inspected}
