@@ -4,6 +4,7 @@ import datetime
 import decimal
 import io
 import itertools
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from modelyard.connectors.avro_rows import ColumnOf, ColumnType, write_rows
 from modelyard.errors import InvalidParameterError
+from modelyard.sandbox.guest import avro_blocks
+from modelyard.sandbox.guest.uploads import Source
 
 UTC = datetime.UTC
 ROWS: list[tuple[Any, ...]] = [
@@ -79,3 +82,25 @@ def test_dates_that_mysql_has_none_for_are_null() -> None:
 def test_any_whole_numbers_come_back(rows: list[tuple[int | None, ...]]) -> None:
     columns = [ColumnOf("a", ColumnType("long")), ColumnOf("b", ColumnType("long"))]
     assert read(b"".join(write_rows(columns, rows))) == rows
+
+
+def test_a_guest_reads_a_large_file_in_pieces_that_hold_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(avro_blocks, "_PIECE_BYTES", 100_000)
+    column = [ColumnOf("n", ColumnType("long"))]
+    for rows in (0, 1, 95_000):
+        path = tmp_path / f"{rows}.avro"
+        path.write_bytes(b"".join(write_rows(column, ((n,) for n in range(rows)))))
+        with path.open("rb") as file:
+            found = list(avro_blocks.pieces(Source.of(file.fileno())))
+        assert len(found) == (1 if rows < 2 else 4)
+        assert [row for piece in found for row in read(piece)] == [(n,) for n in range(rows)]
+
+
+@pytest.mark.parametrize("cut", [3, 20, 60, -1, -17])
+def test_a_file_that_breaks_off_is_refused(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "cut.avro"
+    path.write_bytes(b"".join(write_rows([ColumnOf("n", ColumnType("long"))], [(1,)]))[:cut])
+    with path.open("rb") as file, pytest.raises(ValueError, match=r"ends in the middle|does not end"):
+        list(avro_blocks.pieces(Source.of(file.fileno())))

@@ -3,10 +3,12 @@
 An index that pandas stored as columns stays a column under its name; an index that is only a range holds no data.
 """
 
+import io
+import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from . import engine
+from . import avro_blocks, engine
 from .failures import Refused
 from .uploads import Found, Options, Source
 
@@ -42,15 +44,21 @@ def read_orc(source: Source, _: Options) -> Found:
 
 
 def read_avro(source: Source, _: Options) -> Found:
-    """The table in an Avro object container file; it is read as a whole."""
+    """The table in an Avro object container file, some blocks at a time."""
+    tables = _avro_tables(source)
+    first = next(tables)
+    batches = (batch for table in itertools.chain([first], tables) for batch in table.to_batches())
+    return Found(first.schema, batches, {"format": "AVRO"})
+
+
+def _avro_tables(source: Source) -> "Iterator[pyarrow.Table]":
     import polars
 
     try:
-        with source.open() as file:
-            table: pyarrow.Table = polars.read_avro(file).to_arrow()
+        for piece in avro_blocks.pieces(source):
+            yield polars.read_avro(io.BytesIO(piece)).to_arrow()
     except Exception as error:  # noqa: BLE001 - polars has no base class of errors, and panics are none of them
         raise _refused(source, "Avro", error) from None
-    return Found(table.schema, table.to_batches(), {"format": "AVRO"})
 
 
 def _guarded(batches: Iterator[Any], source: Source, format_: str) -> "Iterator[pyarrow.RecordBatch]":
