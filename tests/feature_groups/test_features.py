@@ -95,3 +95,39 @@ def test_columns_get_other_types(shared: Tables, client: abacusai.ApiClient) -> 
     wrong = refused(shared, "setFeatureGroupSchema", featureGroupId=group, schema=[{"name": "n", "dataType": "number"}])
     assert "it can be INTEGER" in wrong.error
     assert refused(shared, "setFeatureGroupSchema", featureGroupId=group, schema=[{"name": "n"}]).status == 400
+
+
+def test_rows_of_another_group_come_below(shared: Tables, client: abacusai.ApiClient) -> None:
+    shared.put("old_prices", id=[1, 2], at=["2024-01-01", "2024-01-05"], price=[1.0, 2.0], shop=["a", "b"])
+    other = shared.put("new_prices", id=[2, 3], at=["2024-01-06", "2024-01-01"], price=[9.0, 3.0])
+    group = shared.sql("prices", "SELECT * FROM old_prices")
+    shared.materialize(group)
+    with pytest.raises(abacusai.client.ConflictError, match="updateTimestampKey"):
+        client.concatenate_feature_group_data(group, other)
+    client.set_feature_group_indexing_config(group, update_timestamp_key="at")
+    client.concatenate_feature_group_data(group, other)
+    described = client.describe_feature_group(group)
+    assert described.concatenation_config.concatenated_table == "new_prices"
+    version = client.list_feature_group_versions(group)[0].feature_group_version
+    assert shared.wait(version)["error"] is None
+    rows = shared.rows(version)
+    assert sorted(zip(rows.id, rows.price, strict=True)) == [(1, 1.0), (2, 2.0), (2, 9.0), (3, 3.0)]
+    client.set_feature_group_indexing_config(group, primary_key="id")
+    client.concatenate_feature_group_data(group, other, merge_type="INTERSECTION", skip_materialize=True)
+    rows = shared.rows(shared.materialize(group))
+    assert list(rows.columns) == ["id", "at", "price"]
+    assert sorted(zip(rows.id, rows.price, strict=True)) == [(1, 1.0), (2, 9.0), (3, 3.0)]
+    client.concatenate_feature_group_data(group, other, replace_until_timestamp=1704153600, skip_materialize=True)
+    assert sorted(shared.rows(shared.materialize(group)).id) == [2, 3]
+    client.create_feature(group, "double", "price * 2")
+    assert sorted(shared.rows(shared.materialize(group)).id) == [2, 3]
+    with pytest.raises(abacusai.client.ConflictError, match="feature group prices"):
+        client.delete_feature_group(other)
+    client.remove_concatenation_config(group)
+    assert sorted(shared.rows(shared.materialize(group)).id) == [1, 2]
+    circle = refused(shared, "concatenateFeatureGroupData", featureGroupId=group, sourceFeatureGroupId=group)
+    assert "read itself" in circle.error
+    wrong = refused(
+        shared, "concatenateFeatureGroupData", featureGroupId=group, sourceFeatureGroupId=other, mergeType="x"
+    )
+    assert wrong.error_type == "InvalidEnumParameterError"

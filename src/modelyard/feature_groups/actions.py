@@ -21,6 +21,7 @@ from modelyard.errors import (
 )
 from modelyard.execution import After
 from modelyard.feature_groups import downloads, operations, registering
+from modelyard.feature_groups.concatenating import concatenated
 from modelyard.feature_groups.described import columns_of
 from modelyard.feature_groups.functions import Function, read_function, read_sizes
 from modelyard.feature_groups.lineage import users_of
@@ -184,7 +185,9 @@ def update_feature_group_sql_definition(call: Call, *, feature_group_id: Feature
     group = get_modifiable(call, feature_group_id)
     if group.source_type != SourceType.SQL:
         raise ConflictError(f"Feature group {group.table_name} is made from {group.source_type}, not from SQL")
-    registering.redefine(call, feature_group_id, read_sql(call.session, call.organization_id, sql))
+    own = read_sql(call.session, call.organization_id, sql)
+    whole = concatenated(call.session, group, own, group.made_from.concatenation)
+    registering.redefine(call, feature_group_id, whole)
     return _described(call, feature_group_id)
 
 

@@ -1,6 +1,8 @@
-"""Columns of SQL feature groups, one by one: add, change, take away, cast."""
+"""Columns of SQL feature groups, one by one: add, change, take away, cast; and the rows of another group below."""
 
 from typing import Any
+
+import msgspec
 
 from modelyard.actions import Call, action
 from modelyard.database import Database
@@ -8,13 +10,15 @@ from modelyard.errors import (
     AlreadyExistsError,
     ConflictError,
     DataNotFoundError,
+    InvalidEnumParameterError,
     InvalidParameterError,
     PermissionDeniedError,
 )
-from modelyard.feature_groups import expressions, registering
-from modelyard.feature_groups.definition import Definition
+from modelyard.feature_groups import concatenating, expressions, registering
+from modelyard.feature_groups.definition import Concatenation, Definition
 from modelyard.feature_groups.modifying import get_modifiable
 from modelyard.feature_groups.records import FeatureGroup, SourceType
+from modelyard.feature_groups.requests import request_version
 from modelyard.feature_groups.shapes import group_shape
 from modelyard.feature_groups.tables import get_feature_group
 from modelyard.feature_groups.wire import FeatureGroupShape
@@ -71,6 +75,44 @@ def set_feature_group_schema(call: Call, *, feature_group_id: FeatureGroupId, sc
     _redefine(call, group, expressions.cast(group.made_from, known, [_column_type(each) for each in schema]))
 
 
+@action("POST", errors=(*_ERRORS, InvalidEnumParameterError), own_transaction=True)
+def concatenate_feature_group_data(
+    call: Call,
+    *,
+    feature_group_id: FeatureGroupId,
+    source_feature_group_id: FeatureGroupId,
+    merge_type: str = "UNION",
+    replace_until_timestamp: int | None = None,
+    skip_materialize: bool = False,
+) -> None:
+    """Puts the rows of another feature group below those of a SQL feature group, and materializes it.
+
+    UNION keeps all columns, INTERSECTION those of both. The group's own rows up to `replaceUntilTimestamp` (seconds
+    since 1970) are left out. With a primary key the row that was updated last is kept. The group needs an
+    updateTimestampKey.
+    """
+    source = get_feature_group(call.session, call.organization_id, source_feature_group_id)
+    group = _get_sql_group(call, feature_group_id)
+    config = Concatenation(
+        feature_group_id=source.feature_group_id,
+        table_name=source.table_name,
+        merge_type=concatenating.check_merge_type(merge_type),
+        replace_until_timestamp=replace_until_timestamp,
+        skip_materialize=skip_materialize,
+    )
+    _redefine(call, group, msgspec.structs.replace(group.made_from, concatenation=config))
+    if not skip_materialize:
+        with call.parts.get(Database).write() as session:
+            request_version(session, call.settings, get_feature_group(session, call.organization_id, feature_group_id))
+
+
+@action("DELETE", errors=_ERRORS, own_transaction=True)
+def remove_concatenation_config(call: Call, *, feature_group_id: FeatureGroupId) -> None:
+    """Leaves the rows of another feature group out again, from the next version on."""
+    group = _get_sql_group(call, feature_group_id)
+    _redefine(call, group, msgspec.structs.replace(group.made_from, concatenation=None))
+
+
 def _column_type(item: dict[str, Any]) -> tuple[str, str]:
     name, data_type = item.get("name"), item.get("dataType", item.get("data_type"))
     if not isinstance(name, str) or not isinstance(data_type, str):
@@ -90,7 +132,8 @@ def _get_sql_group(call: Call, feature_group_id: FeatureGroupId) -> FeatureGroup
 
 def _redefine(call: Call, group: FeatureGroup, definition: Definition) -> FeatureGroupShape:
     feature_group_id = group.feature_group_id
-    whole = expressions.rewritten(call.session, call.organization_id, definition)
+    own = expressions.rewritten(call.session, call.organization_id, definition)
+    whole = concatenating.concatenated(call.session, group, own, definition.concatenation)
     registering.redefine(call, feature_group_id, whole)
     with call.parts.get(Database).read() as session:
         return group_shape(session, get_feature_group(session, call.organization_id, feature_group_id))
