@@ -49,6 +49,7 @@ from modelyard.feature_groups import tag_actions as feature_groups_tag_actions
 from modelyard.feature_groups import version_actions as feature_groups_version_actions
 from modelyard.models import actions as models_actions
 from modelyard.models import binding as models_binding
+from modelyard.models import lineage_actions as models_lineage_actions
 from modelyard.models import runs as models_runs
 from modelyard.projects import actions as projects_actions
 from modelyard.refresh import actions as refresh_actions
@@ -95,7 +96,7 @@ SLICES = (
         feature_groups_runs,
         feature_groups_binding,
     ),
-    Slice((models_actions,), models_runs, models_binding),
+    Slice((models_actions, models_lineage_actions), models_runs, models_binding),
     Slice((deployments_actions,), deployments_runs, deployments_binding),
     Slice((batch_predictions_actions,), batch_predictions_runs, batch_predictions_binding),
 )

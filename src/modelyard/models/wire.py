@@ -169,3 +169,24 @@ class ModelMetricsShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     target_column: str | None
     train_val_test_split: dict[str, Any]
     training_completed_at: str | None
+
+
+class LineageNodeShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A version, or what stands on one, in the lineage of another."""
+
+    kind: str
+    id: str
+    name: str
+    status: str
+    created_at: str | None
+    #: Nodes that it was made from directly, as `kind id`.
+    made_from: list[str]
+    #: Code, locked packages, settings.
+    made_with: dict[str, Any]
+
+
+class LineageShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Where a version came from, and what hangs on it."""
+
+    ancestors: list[LineageNodeShape]
+    descendants: list[LineageNodeShape]
