@@ -158,6 +158,10 @@ PLAIN: dict[str, Callable[[Everything], object]] = {
     "feature": lambda _: "x",
     "featureName": lambda _: "x",
     "email": lambda _: "nobody@localhost",
+    "auth": lambda _: {"url": "https://localhost/code.git"},
+    "bucket": lambda _: "s3://bucket",
+    "connectionString": lambda _: "AccountName=account;AccountKey=a2V5",
+    "service": lambda _: "POSTGRESQL",
 }
 
 

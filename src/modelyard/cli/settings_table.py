@@ -21,7 +21,8 @@ PAGE = """# Configuration
 Every setting is an environment variable; `modelyard serve`, `modelyard agent` and the other commands read the same
 ones, and what is typed on the command line wins. Several values of one setting are separated by `:`, or by commas where
 they hold colons themselves. Sizes are in bytes unless the name says GiB, times in seconds. An unknown `MODELYARD_...`
-variable is refused, so a misspelt one can't be overlooked. `modelyard doctor --settings` prints this table with the values in force.
+variable is refused, so a misspelt one can't be overlooked. `modelyard doctor --settings` prints this table with the
+values in force.
 
 This page is made from the comments in `src/modelyard/settings.py` by `make openapi`.
 
