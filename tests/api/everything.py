@@ -56,9 +56,8 @@ MEANING: dict[str, Callable[[Everything], object]] = {
     **{
         kind: one(kind)
         for kind in (
-            "apiKeyId", "applicationConnectorId", "batchPredictionId", "batchPredictionVersion", "databaseConnectorId", "datasetId",
-            "datasetVersion", "deploymentId",
-            "deploymentToken", "featureGroupId", "featureGroupOperationRunId", "featureGroupVersion", "modelId",
+            "apiKeyId", "applicationConnectorId", "batchPredictionId", "batchPredictionVersion", "databaseConnectorId",
+            "datasetId", "datasetVersion", "deploymentId", "deploymentToken", "featureGroupId", "featureGroupOperationRunId", "featureGroupVersion", "modelId",
             "modelVersion", "projectId", "refreshPipelineRunId", "refreshPolicyId", "uploadId",
         )
     },

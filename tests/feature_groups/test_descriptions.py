@@ -1,5 +1,6 @@
 """What people say about groups: tags, types of features, keys, locks; search; all through the official client."""
 
+from collections.abc import Callable
 from typing import Any
 
 import abacusai
@@ -89,14 +90,15 @@ def test_a_locked_group_is_changed_by_those_on_its_list_alone(shared: Tables, cl
     other.add_feature_group_tag(group, "before")
     client.set_feature_group_modifier_lock(group)
     assert client.describe_feature_group(group).modification_lock
-    for change in (
+    changes: tuple[Callable[[], object], ...] = (
         lambda: other.add_feature_group_tag(group, "after"),
         lambda: other.update_feature_group(group, description="mine"),
         lambda: other.update_feature_group_sql_definition(group, "SELECT 2 AS x"),
         lambda: other.delete_feature_group(group),
         lambda: other.set_feature_group_modifier_lock(group, locked=False),
         lambda: other.add_user_to_feature_group_modifiers(group, "other@localhost"),
-    ):
+    )
+    for change in changes:
         with pytest.raises(abacusai.client.PermissionDeniedError, match="locked"):
             change()
     client.add_user_to_feature_group_modifiers(group, "other@localhost")
