@@ -57,7 +57,8 @@ MEANING: dict[str, Callable[[Everything], object]] = {
         kind: one(kind)
         for kind in (
             "apiKeyId", "applicationConnectorId", "batchPredictionId", "batchPredictionVersion", "databaseConnectorId",
-            "datasetId", "datasetVersion", "deploymentId", "deploymentToken", "featureGroupId", "featureGroupOperationRunId", "featureGroupVersion", "modelId",
+            "datasetId", "datasetVersion", "deploymentId", "deploymentToken",
+            "featureGroupId", "featureGroupOperationRunId", "featureGroupVersion", "modelId",
             "modelVersion", "projectId", "refreshPipelineRunId", "refreshPolicyId", "uploadId",
         )
     },
