@@ -149,6 +149,7 @@ PLAIN: dict[str, Callable[[Everything], object]] = {
     "mergeConfig": lambda _: {"mergeMode": "LAST_N", "numVersions": 2},
     "column": lambda _: "x",
     "dataType": lambda _: "FLOAT",
+    "featureExpression": lambda _: "",
     "selectExpression": lambda _: "x + 1",
     "schema": lambda _: [{"name": "x", "dataType": "FLOAT"}],
     "mergeType": lambda _: "UNION",

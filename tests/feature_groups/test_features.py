@@ -1,5 +1,6 @@
 """Columns of SQL groups, one by one, through the official client."""
 
+import io
 from typing import Any
 
 import abacusai
@@ -131,3 +132,41 @@ def test_rows_of_another_group_come_below(shared: Tables, client: abacusai.ApiCl
         shared, "concatenateFeatureGroupData", featureGroupId=group, sourceFeatureGroupId=other, mergeType="x"
     )
     assert wrong.error_type == "InvalidEnumParameterError"
+
+
+def test_a_datasets_group_gives_what_its_expression_makes_of_the_rows(
+    shared: Tables, client: abacusai.ApiClient
+) -> None:
+    upload = client.create_dataset_from_upload(table_name="imported_sales")
+    dataset = upload.upload_file(io.BytesIO(b"price,amount\n2,3\n4,5\n"))
+    dataset.wait_for_import()
+    group = client.describe_feature_group_by_table_name("imported_sales").feature_group_id
+    changed = client.update_dataset_feature_group_feature_expression(
+        group, "SELECT *, price * amount AS total FROM imported_sales"
+    )
+    assert changed.latest_version_outdated
+    assert changed.feature_expression == "SELECT *, price * amount AS total FROM imported_sales"
+    assert list(shared.rows(shared.materialize(group)).total) == [6, 20]
+    reader = shared.sql("reads_sales", "SELECT total FROM imported_sales WHERE total > 6")
+    assert list(shared.rows(shared.materialize(reader)).total) == [20]
+    again = client.create_dataset_version_from_upload(dataset.dataset_id).upload_file(
+        io.BytesIO(b"price,amount\n9,9\n")
+    )
+    again.wait_for_import()
+    assert client.describe_feature_group(reader).latest_version_outdated
+    made = shared.materialize(reader)
+    assert list(shared.rows(made).total) == [81]
+    assert not client.describe_feature_group(group).latest_version_outdated
+    newest = client.describe_feature_group(group).latest_feature_group_version
+    assert newest.source_dataset_versions == [client.list_dataset_versions(dataset.dataset_id)[0].dataset_version]
+    for text, words in (
+        ("SELECT pric FROM imported_sales", "did you mean price"),
+        ("SELECT * FROM reads_sales", "can only read imported_sales"),
+        ("SELECT (price FROM imported_sales", "line 1"),
+    ):
+        with pytest.raises(abacusai.client.InvalidParameterError, match=words):
+            client.update_dataset_feature_group_feature_expression(group, text)
+    client.update_dataset_feature_group_feature_expression(group, "")
+    assert [each.name for each in client.get_feature_group_schema(group)] == ["price", "amount"]
+    with pytest.raises(abacusai.client.ConflictError, match="not from a dataset"):
+        client.update_dataset_feature_group_feature_expression(reader, "SELECT 1 AS x")

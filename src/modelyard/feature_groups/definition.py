@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from modelyard.ids import DatasetId, FeatureGroupId, FeatureGroupVersionId
+from modelyard.ids import DatasetId, DatasetVersionId, FeatureGroupId, FeatureGroupVersionId
 
 
 class Input(msgspec.Struct, frozen=True, rename="camel"):
@@ -44,6 +44,8 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     #: Read by the query or handed to the function, in order.
     inputs: tuple[Input, ...] = ()
     dataset_id: DatasetId | None = None
+    #: The dataset's version that a feature expression reads; None where rows are taken as they are imported.
+    dataset_version: DatasetVersionId | None = None
     #: As the user wrote it.
     sql: str | None = None
     #: What the engine runs: the same query in its dialect, every table by its registered name.

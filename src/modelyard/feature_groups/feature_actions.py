@@ -14,7 +14,7 @@ from modelyard.errors import (
     InvalidParameterError,
     PermissionDeniedError,
 )
-from modelyard.feature_groups import concatenating, expressions, registering
+from modelyard.feature_groups import concatenating, dataset_expressions, expressions, registering
 from modelyard.feature_groups.definition import Concatenation, Definition
 from modelyard.feature_groups.modifying import get_modifiable
 from modelyard.feature_groups.records import FeatureGroup, SourceType
@@ -73,6 +73,24 @@ def set_feature_group_schema(call: Call, *, feature_group_id: FeatureGroupId, sc
     group = _get_sql_group(call, feature_group_id)
     known = expressions.known_columns(call.session, group)
     _redefine(call, group, expressions.cast(group.made_from, known, [_column_type(each) for each in schema]))
+
+
+@action("PATCH", errors=_ERRORS, own_transaction=True)
+def update_dataset_feature_group_feature_expression(
+    call: Call, *, feature_group_id: FeatureGroupId, feature_expression: str
+) -> FeatureGroupShape:
+    """Has the feature group of a dataset give what a SELECT statement makes of the dataset's rows; "" takes it back.
+
+    The statement reads the group's own table, by which the imported rows are meant, and nothing else.
+    """
+    group = get_modifiable(call, feature_group_id)
+    definition = dataset_expressions.read(call.session, group, feature_expression)
+    with call.parts.get(Database).write() as session:
+        group = get_feature_group(session, call.organization_id, feature_group_id)
+        dataset_expressions.keep(session, group, definition)
+        group.updated_at = call.clock()
+        session.flush()
+        return group_shape(session, group)
 
 
 @action("POST", errors=(*_ERRORS, InvalidEnumParameterError), own_transaction=True)

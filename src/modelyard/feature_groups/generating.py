@@ -11,6 +11,7 @@ from typing import Any
 from modelyard.datasets.arrivals import BadTable, collect_table
 from modelyard.environments import Environment, EnvironmentFailure, Environments
 from modelyard.execution import Permanent, Retry, RunContext
+from modelyard.feature_groups.dataset_expressions import raw_table
 from modelyard.feature_groups.definition import Definition
 from modelyard.feature_groups.merging import plan_merge, with_query
 from modelyard.feature_groups.outcomes import Failure, Generated, TableVersion
@@ -36,6 +37,9 @@ def generate(
             if isinstance(planned, Failure)
             else run_query(run, with_query(definition, planned[0]), planned[1], limits)
         )
+    if definition.dataset_id is not None:
+        raw = raw_table(run, definition, name)
+        return raw if isinstance(raw, Failure) else run_query(run, definition, [raw], limits)
     if definition.engine_sql is not None:
         return run_query(run, definition, inputs, limits)
     return _run_function(run, version, inputs, limits, name)

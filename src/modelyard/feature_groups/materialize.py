@@ -16,7 +16,6 @@ from modelyard.feature_groups.generating import generate
 from modelyard.feature_groups.lineage import ancestors, in_order
 from modelyard.feature_groups.outcomes import Failure, TableVersion
 from modelyard.feature_groups.records import (
-    GIVEN,
     UNFINISHED,
     FeatureGroup,
     FeatureGroupVersion,
@@ -76,8 +75,9 @@ def make_version(run: RunContext, feature_group_version: FeatureGroupVersionId) 
         if version is None or version.status not in UNFINISHED:
             return
         inputs = version.made_from.inputs
-        source_type = session.get_one(FeatureGroup, version.feature_group_id).source_type
-    if source_type == SourceType.DATASET:
+        group = session.get_one(FeatureGroup, version.feature_group_id)
+        is_import = group.source_type == SourceType.DATASET and version.made_from.engine_sql is None
+    if is_import:
         _take_import(run, version)
         return
     try:
@@ -124,7 +124,7 @@ def _ensure_one(
 
 
 def _find_made(session: Session, group: FeatureGroup, inputs: Sequence[TableVersion]) -> FeatureGroupVersion | None:
-    if group.source_type in GIVEN:
+    if group.is_given:
         return newest_version(session, group, VersionStatus.COMPLETE)
     return versions.find_current(session, group, _parents(inputs))
 
@@ -133,7 +133,7 @@ def _claim_one(
     session: Session, run: RunContext, group: FeatureGroup, inputs: Sequence[TableVersion]
 ) -> FeatureGroupVersion | None:
     """A version of the group that is this run's to make; None if another's is to be waited for."""
-    if group.source_type in GIVEN:
+    if group.is_given:
         return None
     version = versions.find_unfinished(session, group) or versions.add_version(session, group)
     return version if versions.claim(session, run, version, _parents(inputs)) else None
@@ -143,7 +143,7 @@ def _await_source(run: RunContext, group: FeatureGroup, waited_since: float) -> 
     """Waits a little for another run, or for the import that the group's rows come from."""
     if group.source_type == SourceType.BATCH_PREDICTION:
         raise MaterializationFailed(f"Feature group {group.table_name} has no rows: no batch prediction wrote any")
-    if group.source_type == SourceType.DATASET:
+    if group.source_type == SourceType.DATASET and group.is_given:
         with run.read() as session:
             state = import_state(session, group)
         if not state.is_running:

@@ -115,6 +115,11 @@ class FeatureGroup(Record):
         """The definition, decoded."""
         return msgspec.convert(self.definition, Definition)
 
+    @property
+    def is_given(self) -> bool:
+        """Whether its versions come by themselves, with their rows: no run makes them."""
+        return self.source_type in GIVEN and "engineSql" not in self.definition
+
 
 class FeatureGroupInput(Record):
     """An edge: the group reads the parent. Written anew whenever the definition changes."""

@@ -19,7 +19,7 @@ def request_version(session: Session, settings: Settings, group: FeatureGroup) -
         raise ConflictError(f"{group.table_name} is written by batch predictions; start one to give it a new version")
     if group.source_type == SourceType.SNAPSHOT:
         raise ConflictError(f"{group.table_name} is a snapshot: it has one version, for ever")
-    if group.source_type == SourceType.DATASET:
+    if group.source_type == SourceType.DATASET and group.is_given:
         state = import_state(session, group)
         if state.table is not None:
             return versions.write_version_from_table(session, group, state.table, dataset_version=state.dataset_version)

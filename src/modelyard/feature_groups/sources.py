@@ -66,7 +66,10 @@ def make_group(session: Session, dataset: Dataset) -> None:
 def add_dataset_version(session: Session, dataset_version: DatasetVersion) -> None:
     """Gives the dataset's group a version with the table of the dataset's version: the same blobs, no copy."""
     group = find_group(session, dataset_version.dataset_id)
-    if group is not None and dataset_version.table is not None:
+    if group is not None and not group.is_given:
+        definition = msgspec.structs.replace(group.made_from, dataset_version=dataset_version.dataset_version)
+        group.definition, group.definition_digest = versions.to_json(definition), definition.digest
+    elif group is not None and dataset_version.table is not None:
         table = msgspec.convert(dataset_version.table, Table)
         versions.write_version_from_table(session, group, table, dataset_version=dataset_version.dataset_version)
         prune_dataset(session, session.get_one(Dataset, dataset_version.dataset_id))

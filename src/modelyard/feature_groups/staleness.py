@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.feature_groups.code import Code
 from modelyard.feature_groups.lineage import ancestors, in_order
-from modelyard.feature_groups.records import GIVEN, FeatureGroup, FeatureGroupVersion, VersionStatus
+from modelyard.feature_groups.records import FeatureGroup, FeatureGroupVersion, VersionStatus
 from modelyard.feature_groups.tables import newest_versions
 from modelyard.ids import FeatureGroupId
 from modelyard.source_code.pins import Pins
@@ -48,7 +48,7 @@ def _has_changed(
     version = newest.get(group.feature_group_id)
     if version is None:
         return True
-    if group.source_type in GIVEN:
+    if group.is_given:
         return False  # their versions are told to us as they come
     if version.definition_digest != group.definition_digest or outdated.intersection(parents):
         return True

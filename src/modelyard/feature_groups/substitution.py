@@ -70,6 +70,10 @@ def _find_swapped(
             raise MaterializationFailed(f"Dataset {new}, which is to take the place of {old}, was deleted")
         if group is None or group.feature_group_id not in edges:
             raise MaterializationFailed(f"Dataset {old} is to be replaced by {new}, but the input does not read it")
+        if not group.is_given:
+            raise MaterializationFailed(
+                f"Dataset {old} has a feature expression, so it can't be replaced; put the expression into a SQL group"
+            )
         swapped[group.feature_group_id] = other.feature_group_id
     return swapped
 

@@ -46,6 +46,7 @@ def add_version(session: Session, group: FeatureGroup) -> FeatureGroupVersion:
         definition=to_json(code.resolve(group)),
         definition_digest=group.definition_digest,
         pins=code.pins(group).as_json,
+        dataset_version=group.made_from.dataset_version,
         cpu_size=group.cpu_size,
         memory_gib=group.memory_gib,
         use_gpu=group.use_gpu,
@@ -62,7 +63,7 @@ def write_version_from_table(
 ) -> FeatureGroupVersion:
     """A version that is COMPLETE at once with a table that is there already: a dataset's, a batch prediction's."""
     version = add_version(session, group)
-    version.dataset_version = dataset_version
+    version.dataset_version = dataset_version or version.dataset_version
     version.parents = {}
     version.started_at = version.created_at
     complete(version, table)
