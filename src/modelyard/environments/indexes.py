@@ -55,8 +55,9 @@ def find_indexes(environ: Mapping[str, str]) -> Indexes:
     _set_list(variables, "UV_INSECURE_HOST", ",", _words(environ.get("UV_INSECURE_HOST"), pip.get("trusted-host")))
     _set_transport(variables, pip)
     folders_only = _is_on(pip, "no-index")
-    used = links if folders_only else [main or "https://pypi.org/simple", *extra, *links]
-    remote = any(local_path(url) is None for url in used)
+    used = links if folders_only else [*([main] if main else []), *extra, *links]
+    # Without a main index uv asks its own, across the network.
+    remote = (not main and not folders_only) or any(local_path(url) is None for url in used)
     return Indexes(variables, ("--no-index",) if folders_only else (), tuple(_readable(used, variables)), remote)
 
 
