@@ -97,8 +97,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     source_limit: int = 10 * 1024**2
     #: Seconds that the check of one source may take.
     check_timeout_s: float = 10.0
-    #: Deepest nesting of a JSON body.
-    json_depth: int = 512
     #: Bytes that a download call hands out at a time.
     download_chunk: int = 10 * 1024**2
     #: Seconds that the official client, which polls, is kept waiting for the end of what it asks about.
