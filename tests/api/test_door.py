@@ -7,6 +7,7 @@ import abacusai
 import pytest
 import requests
 
+from tests.waiting import wait_until
 from tests.yard import CallFailed, Yard
 
 
@@ -129,14 +130,24 @@ def test_a_revoked_key_stops_working_within_a_second(yard: Yard) -> None:
     assert status == 403
 
 
-def test_the_official_client_is_answered_when_what_it_asks_about_has_ended(shared_yard: Yard) -> None:
-    client = shared_yard.client()
-    upload = client.create_dataset_from_upload("held", file_format="CSV")
+def begin_import(yard: Yard, table_name: str) -> str:
+    """The URL that tells how far the import of a small upload has come."""
+    client = yard.client()
+    upload = client.create_dataset_from_upload(table_name, file_format="CSV")
     client.upload_part(upload.upload_id, 1, io.BytesIO(b"a,b\n1,2\n"))
     client.mark_upload_complete(upload.upload_id)
+    return f"{yard.url}/api/v0/describeDatasetVersion?datasetVersion={upload.dataset_version}"
+
+
+def test_the_official_client_is_answered_when_what_it_asks_about_has_ended(shared_yard: Yard) -> None:
     headers = {"apiKey": shared_yard.key}
-    url = f"{shared_yard.url}/api/v0/describeDatasetVersion?datasetVersion={upload.dataset_version}"
-    at_once = requests.get(url, headers=headers, timeout=10)
-    held = requests.get(url, headers=headers | {"User-Agent": "python-abacusai-1.4.119"}, timeout=10)
-    assert at_once.elapsed.total_seconds() < 1
-    assert held.json()["result"]["status"] == "COMPLETE"
+    official = headers | {"User-Agent": "python-abacusai-1.4.119"}
+
+    def status(url: str, headers: dict[str, str]) -> object:
+        return requests.get(url, headers=headers, timeout=30).json()["result"]["status"]
+
+    first = begin_import(shared_yard, "warm")  # builds the environment, where no test has done so before
+    wait_until(lambda: status(first, headers) == "COMPLETE", 100)
+    url = begin_import(shared_yard, "held")
+    assert requests.get(url, headers=headers, timeout=30).elapsed.total_seconds() < 1
+    assert status(url, official) == "COMPLETE"
