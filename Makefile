@@ -52,7 +52,7 @@ soak: setup  ## Ten minutes of predictions while versions are switched and repli
 	@$(BIN)/python -m benchmarks.soak
 
 migration: setup  ## Write the migration that leads from nothing to the tables of today
-	@$(BIN)/python -m modelyard.database.migrations.generate
+	@$(BIN)/python -m modelyard.database.migrations.generate --initial
 
 openapi: setup  ## Write docs/openapi.json from the actions, and docs/configuration.md from the settings
 	@$(BIN)/modelyard openapi > docs/openapi.json
