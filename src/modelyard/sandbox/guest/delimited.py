@@ -1,34 +1,20 @@
 """CSV and its kin, read by DuckDB: types are those that every row of the whole file fits.
 
 The first row names the columns. An empty value is null. Integers, fractions and true/false are recognised, dates and
-times in ISO 8601 only: `01/02/2020` means January here and February there, so it stays text. Where DuckDB refuses the
-file, it is read once more, plainly, to say in which row what is wrong.
+times in ISO 8601 only: `01/02/2020` means January here and February there, so it stays text (`text_types`). Where
+DuckDB refuses the file, it is read once more, plainly, to say in which row what is wrong.
 """
 
 import csv
 import io
-import re
 from collections.abc import Iterator
 from typing import Any
 
-from . import arrow_types, engine
+from . import arrow_types, engine, text_types
 from .failures import Refused
 from .uploads import Found, Options, Source
 
 _DELIMITERS = (",", ";", "\t", "|")
-_TYPES = ["BOOLEAN", "BIGINT", "HUGEINT", "DOUBLE", "VARCHAR"]
-_DATE = r"\d{4}-\d{2}-\d{2}"
-_ZONE = r" ?(Z|[+-]\d{2}(:?\d{2})?)"
-#: DuckDB's type for text of that form, narrowest first.
-_MOMENTS = {
-    "DATE": _DATE,
-    "TIMESTAMP": rf"{_DATE}([ T]\d{{2}}:\d{{2}}(:\d{{2}}(\.\d{{1,6}})?)?)?",
-    "TIMESTAMP_NS": rf"{_DATE}([ T]\d{{2}}:\d{{2}}(:\d{{2}}(\.\d{{1,9}})?)?)?",
-    "TIMESTAMPTZ": rf"{_DATE}[ T]\d{{2}}:\d{{2}}(:\d{{2}}(\.\d{{1,6}})?)?{_ZONE}",
-}
-_SAMPLE_ROWS = 1000
-#: A query that tests thousands of columns takes minutes to be planned.
-_TESTS_AT_ONCE = 200
 
 
 def read(source: Source, options: Options) -> Found:
@@ -42,24 +28,37 @@ def read(source: Source, options: Options) -> Found:
     names = arrow_types.unique_names(given)
     said = {f"c{index}" for index, name in enumerate(names) if name in options.column_types}
     connection = engine.connect(options.limits, shut=False)
+    is_wide = len(names) > text_types.TESTS_AT_ONCE
+    # A wide file as text takes gigabytes; there DuckDB finds the types of numbers, in a slower pass of its own.
+    types = {"sample_size": -1, "auto_type_candidates": text_types.PLAIN} if is_wide else {"all_varchar": True}
     try:
-        # Types from the whole file: with those of a sample, a later 1.5 would be read as 2 without a word.
         relation = connection.read_csv(
-            source.path, header=True, delimiter=delimiter, quotechar='"', escapechar=options.escape, sample_size=-1,
-            names=[f"c{index}" for index in range(len(names))], auto_type_candidates=_TYPES, compression="none",
-            dtype=dict.fromkeys(said, "VARCHAR"),
+            source.path, header=True, delimiter=delimiter, quotechar='"', escapechar=options.escape, compression="none",
+            names=[f"c{index}" for index in range(len(names))], dtype=dict.fromkeys(said, "VARCHAR"), **types,
         )  # fmt: skip
         if len(relation.columns) != len(names):
             raise duckdb.InvalidInputException("rows of different lengths")
-        found = engine.reader(_with_moments(relation, said))
+        found, is_guess = _typed(relation, said, exact=options.exact or is_wide)
     except duckdb.Error as error:
         raise _diagnosed(source, delimiter, options.escape, len(names), error) from None
-    schema = found.schema.empty_table().rename_columns(names).schema
+    schema = found.schema.empty_table().select(range(len(names))).rename_columns(names).schema
     renamed = {new: old for new, old in zip(names, given, strict=True) if new != old}
     inspected = {"format": options.format or "CSV", "delimiter": delimiter} | (
         {"renamedColumns": renamed} if renamed else {}
     )
-    return Found(schema, _batches(found, source, delimiter, options.escape, len(names)), inspected)
+    rows = text_types.fitting(found) if is_guess else found
+    return Found(schema, _batches(rows, source, delimiter, options.escape, len(names)), inspected)
+
+
+def _typed(relation: Any, said: set[str], *, exact: bool) -> tuple[Any, bool]:
+    """A reader of the rows with types; and whether these are a guess, which its last column checks. Not of `said`."""
+    kinds = zip(relation.columns, relation.types, strict=True)
+    texts = [name for name, kind in kinds if str(kind) == text_types.TEXT and name not in said]
+    sample = relation.project(", ".join(map(engine.quoted, texts))).limit(text_types.SAMPLE_ROWS) if texts else None
+    candidates = {} if sample is None else text_types.guessed(sample.to_arrow_table())
+    if exact:
+        return engine.reader(text_types.typed(relation, text_types.decided(relation, candidates))), False
+    return engine.reader(text_types.checked(relation, candidates)), True
 
 
 def _batches(found: Any, source: Source, delimiter: str, escape: str, width: int) -> Iterator[Any]:
@@ -111,41 +110,6 @@ def _delimiter(source: Source) -> str:
         if widths and widths[0] > most and (len(widths) < 3 or widths[1] == widths[0]):
             best, most = delimiter, widths[0]
     return best
-
-
-def _with_moments(relation: Any, said: set[str]) -> Any:
-    """The relation with text columns as dates or timestamps where every value is one in ISO 8601; but not `said`."""
-    kinds = zip(relation.columns, relation.types, strict=True)
-    texts = [name for name, kind in kinds if str(kind) == "VARCHAR" and name not in said]
-    if not texts:
-        return relation
-    sample = relation.limit(_SAMPLE_ROWS).to_arrow_table().to_pydict()
-    likely = {name: _may_be(sample[name]) for name in texts}
-    wanted: dict[str, str] = {}
-    while likely := {name: kinds for name, kinds in likely.items() if kinds and name not in wanted}:
-        # Each round reads the whole file: all columns are tested at once, for the narrowest type that is left.
-        tests = [(name, kinds.pop(0)) for name, kinds in likely.items()]
-        for start in range(0, len(tests), _TESTS_AT_ONCE):
-            for name, kind in _all_match(relation, tests[start : start + _TESTS_AT_ONCE]):
-                wanted[name] = f"CAST({engine.quoted(name)} AS {kind})"
-    return engine.replaced(relation, wanted)
-
-
-def _may_be(values: list[str | None]) -> list[str]:
-    """The types of whose form all these values are."""
-    forms = {kind: re.compile(form, re.ASCII).fullmatch for kind, form in _MOMENTS.items()}
-    return [kind for kind, matches in forms.items() if all(value is None or matches(value) for value in values)]
-
-
-def _all_match(relation: Any, tests: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Those columns that hold a value and whose every value is of the form of that type and can be of it."""
-    texts = ", ".join(
-        f"count({quoted}) > 0 AND count({quoted}) = count(CASE WHEN regexp_full_match({quoted}, '{_MOMENTS[kind]}') "
-        f"THEN TRY_CAST({quoted} AS {kind}) END)"
-        for quoted, kind in ((engine.quoted(name), kind) for name, kind in tests)
-    )
-    (answers,) = relation.aggregate(texts).fetchall()
-    return [test for test, answer in zip(tests, answers, strict=True) if answer]
 
 
 def _diagnosed(source: Source, delimiter: str, escape: str, width: int, error: Exception) -> Refused:

@@ -4,13 +4,17 @@ Written by imports and SQL alike, batch by batch: only a row group is ever held 
 table one column. Every file lies in the guest's own corner of its working directory; the host collects it.
 """
 
+import concurrent.futures
+import contextlib
 import functools
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import arrow_types
+from . import arrow_types, twin
+from .ahead import ahead
 
 if TYPE_CHECKING:
     import pyarrow
@@ -27,11 +31,11 @@ class Sizes(NamedTuple):
 
     #: Rows, and bytes in memory, of a row group.
     group_rows: int = 1_000_000
-    group_bytes: int = 128 * 1024**2
+    group_bytes: int = 64 * 1024**2
     #: A part that has grown to this is closed, and the next one begun.
     part_bytes: int = 2 * 1024**3 - 128 * 1024**2
-    #: Tables that take more than this in memory are put into their twin column by column.
-    whole_bytes: int = 192 * 1024**2
+    #: Tables that take more than this in memory are put into their twin in place, a column chunk at a time.
+    whole_bytes: int = 64 * 1024**2
 
 
 SIZES = Sizes()
@@ -41,38 +45,87 @@ def write_table(
     schema: "pyarrow.Schema", batches: Iterable["pyarrow.RecordBatch"], sizes: Sizes = SIZES
 ) -> dict[str, object]:
     """Writes the batches as Parquet parts and as a twin; gives the host's description of the table."""
-    os.makedirs(FOLDER, exist_ok=True)
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    os.makedirs(FOLDER)
     target = arrow_types.plain_schema(schema)
     writer = _PartWriter(target, sizes)
-    for batch in batches:
+    for batch in ahead(batches):
         if batch.num_rows:
             writer.add(arrow_types.convert(batch, target))
     parts = writer.finish()
-    write_twin([str(part["path"]) for part in parts], TWIN, sizes)
+    write_twin([str(part["path"]) for part in parts], TWIN, sizes, writer.counted)
     columns = [
-        {"name": field.name, "type": str(field.type), "nullable": bool(nulls)}
-        for field, nulls in zip(target, writer.nulls, strict=True)
+        {"name": field.name, "type": str(field.type), "nullable": bool(node.nulls)}
+        for field, node in zip(target, writer.counted, strict=True)
     ]
     return {"parts": parts, "twin": TWIN, "columns": columns, "rows": sum(part["rows"] for part in parts)}
 
 
-def write_twin(sources: Sequence[Any], target: str, sizes: Sizes = SIZES) -> None:
-    """Writes the Parquet files (paths or seekable files) as one uncompressed Arrow record batch to `target`."""
+def write_twin(
+    sources: Sequence[Any], target: str, sizes: Sizes = SIZES, measured: "Sequence[twin.Node] | None" = None
+) -> None:
+    """Writes the Parquet files (paths or seekable files) as one uncompressed Arrow record batch to `target`.
+
+    `measured` are the columns as far as they have been counted; what was not counted is read once more for that.
+    """
+    files = [Columns(source) for source in sources]
+    if sum(file.bytes for file in files) <= sizes.whole_bytes:
+        _write_whole(files, target)
+    else:
+        _write_in_place(sources, files, target, measured)
+
+
+def _write_whole(files: "Sequence[Columns]", target: str) -> None:
     import pyarrow
 
+    schema = _wide(files[0].schema)
+    tables = [file.file.read() for file in files]
+    columns = [
+        _joined([chunk for table in tables for chunk in table.column(index).chunks], field.type)
+        for index, field in enumerate(schema)
+    ]
+    with pyarrow.ipc.new_file(target, schema) as out:
+        out.write_batch(pyarrow.RecordBatch.from_arrays(columns, schema=schema))
+
+
+def _write_in_place(
+    sources: Sequence[Any], files: "Sequence[Columns]", target: str, measured: "Sequence[twin.Node] | None"
+) -> None:
+    import pyarrow
+
+    schema = _wide(files[0].schema)
+    nodes = [
+        node
+        if measured is not None and not (node := measured[index]).is_nested
+        else _measured(files, index, field.type)
+        for index, field in enumerate(schema)
+    ]
+    shares = min(pyarrow.cpu_count(), len(nodes))
+    with contextlib.ExitStack() as stack:
+        descriptor = twin.describe(target, schema, nodes)
+        stack.callback(os.close, descriptor)
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(shares))
+        begun = [pool.submit(_fill, sources, nodes, share, shares, descriptor) for share in range(shares)]
+        for future in begun:
+            future.result()
+
+
+def _fill(sources: Sequence[Any], nodes: "Sequence[twin.Node]", share: int, shares: int, descriptor: int) -> None:
+    """Every so manieth column, one column chunk after the other."""
     files = [Columns(source) for source in sources]
-    schema = files[0].schema
-    large = sum(file.bytes for file in files) > sizes.whole_bytes
-    columns = []
-    for index, field in enumerate(schema):
-        column = _column(files, index, field.type, one_by_one=large)
-        if large:
-            column = _spill(column, f"{target}.{index}")
-        columns.append(column)
-    fields = [pyarrow.field(field.name, column.type) for field, column in zip(schema, columns, strict=True)]
-    batch = pyarrow.RecordBatch.from_arrays(columns, schema=pyarrow.schema(fields))
-    with pyarrow.ipc.new_file(target, batch.schema) as out:
-        out.write_batch(batch)
+    for index in range(share, len(nodes), shares):
+        for file in files:
+            for chunk in file.chunks(index):
+                nodes[index].fill(descriptor, chunk.cast(nodes[index].kind))
+        nodes[index].finish(descriptor)
+
+
+def _measured(files: "Sequence[Columns]", index: int, kind: Any) -> "twin.Node":
+    node = twin.Node(kind)
+    for file in files:
+        for chunk in file.chunks(index):
+            node.measure(chunk)
+    return node
 
 
 class _PartWriter:
@@ -85,10 +138,12 @@ class _PartWriter:
         self._open: Any = None
         self._rows = 0
         self._parts: list[dict[str, Any]] = []
-        self.nulls = [0] * len(schema)
+        #: Rows, nulls and bytes of the columns; nested ones change on their way through Parquet.
+        self.counted = [twin.Node(arrow_types.wide(field.type)) for field in schema]
 
     def add(self, batch: "pyarrow.RecordBatch") -> None:
-        self.nulls = [count + column.null_count for count, column in zip(self.nulls, batch.columns, strict=True)]
+        for node, column in zip(self.counted, batch.columns, strict=True):
+            node.measure(column)
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
         self._pending_bytes += batch.nbytes
@@ -142,17 +197,19 @@ def mapped(descriptors: list[int]) -> list[Any]:
     return views
 
 
-def _column(files: "Sequence[Columns]", index: int, kind: Any, *, one_by_one: bool) -> "pyarrow.Array":
-    """One column of all files as one array in its wide form."""
+def _wide(schema: "pyarrow.Schema") -> "pyarrow.Schema":
     import pyarrow
 
-    target = arrow_types.wide(kind)
-    chunks = []
-    for file in files:
-        found = file.read_alone(index) if one_by_one else file.read(index)
-        chunks += [chunk if chunk.type == target else chunk.cast(target) for chunk in found.chunks]
+    return pyarrow.schema([(field.name, arrow_types.wide(field.type)) for field in schema])
+
+
+def _joined(chunks: "list[pyarrow.Array]", kind: Any) -> "pyarrow.Array":
+    """The chunks as one array of that type."""
+    import pyarrow
+
+    chunks = [chunk if chunk.type == kind else chunk.cast(kind) for chunk in chunks]
     if not chunks:
-        return pyarrow.array([], target)
+        return pyarrow.array([], kind)
     return chunks[0] if len(chunks) == 1 and not chunks[0].offset else pyarrow.concat_arrays(chunks)
 
 
@@ -184,6 +241,13 @@ class Columns:
         leaves = range(self._leaves[index], self._leaves[index + 1])
         return self.file.reader.read_all(column_indices=list(leaves)).column(0)
 
+    def chunks(self, index: int) -> "Iterator[pyarrow.Array]":
+        """The column at that position, row group by row group; nothing else is read, and nothing kept."""
+        leaves = list(range(self._leaves[index], self._leaves[index + 1]))
+        for group in range(self.file.metadata.num_row_groups):
+            found = self.file.reader.read_row_group(group, column_indices=leaves, use_threads=False)
+            yield from found.column(0).chunks
+
 
 def _leaf_count(kind: Any) -> int:
     count = getattr(kind, "num_fields", 0)
@@ -198,16 +262,3 @@ def _width(kind: Any) -> int:
         return max(int(kind.bit_width) // 8, 1)
     except ValueError:
         return _LOOSE_BYTES * _leaf_count(kind)
-
-
-def _spill(column: "pyarrow.Array", path: str) -> "pyarrow.Array":
-    """The same column, mapped from a file that has no name any more, so that its memory can be taken back."""
-    import pyarrow
-
-    batch = pyarrow.RecordBatch.from_arrays([column], names=["column"])
-    with pyarrow.ipc.new_file(path, batch.schema) as out:
-        out.write_batch(batch)
-    with pyarrow.memory_map(path) as source:
-        mapped = pyarrow.ipc.open_file(source).get_batch(0).column(0)
-    os.unlink(path)
-    return mapped

@@ -4,6 +4,7 @@ The host sends one open file: what was uploaded, in one piece. It takes the resu
 believes nothing but their sizes; that the bytes are hostile is why this happens in a guest at all.
 """
 
+import dataclasses
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from . import column_types, database_file, formats, parts
 from .avro import encode_avro as encode_avro
 from .failures import Refused
 from .sql import sql as sql
-from .uploads import Options, Source
+from .uploads import Misfit, Options, Source
 
 if TYPE_CHECKING:
     from .work import Work
@@ -25,8 +26,15 @@ def import_table(work: "Work") -> dict[str, object]:
     source = Source.of(work.fds[0])
     if not source.size:
         raise Refused("The upload holds no bytes.", "ValueError")
-    asked: Any = work.message.get("database")
     options = Options.of(work.message)
+    try:
+        return _written(work, source, options)
+    except Misfit:
+        return _written(work, source, dataclasses.replace(options, exact=True))
+
+
+def _written(work: "Work", source: Source, options: Options) -> dict[str, object]:
+    asked: Any = work.message.get("database")
     found = database_file.read(source, asked, work.message) if asked else formats.read(source, options)
     found = column_types.applied(found, options.column_types)
     if not len(found.schema):

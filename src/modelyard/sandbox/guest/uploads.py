@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 _HEAD_BYTES = 64 * 1024
 
 
+class Misfit(Exception):
+    """A value, beyond those that the types were guessed by, is of another type."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How the user says that the file is to be read."""
@@ -27,6 +31,8 @@ class Options:
     limits: dict[str, Any] = field(default_factory=dict)
     #: Bytes that archives may unpack to.
     unpacked_limit: int = 10 * 1024**3
+    #: Types are not guessed by the first rows and checked, but taken from a pass of its own over the whole file.
+    exact: bool = False
 
     @classmethod
     def of(cls, message: dict[str, Any]) -> "Options":
