@@ -62,6 +62,8 @@ class Auth(StrEnum):
     OPEN = "open"
     #: Whoever holds a deployment token of the deployment's project (or an API key). Checked by the action itself.
     DEPLOYMENT_TOKEN = "deployment token"  # noqa: S105 - a kind of key, not one
+    #: Whoever holds a streaming token of the organisation (or an API key). Checked by the action itself.
+    STREAMING_TOKEN = "streaming token"  # noqa: S105 - as above
 
 
 class Principal(NamedTuple):

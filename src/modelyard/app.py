@@ -27,6 +27,7 @@ from modelyard.database import Database
 from modelyard.datasets import actions as datasets_actions
 from modelyard.datasets import binding as datasets_binding
 from modelyard.datasets import runs as datasets_runs
+from modelyard.datasets import streaming_actions as datasets_streaming_actions
 from modelyard.datasets import version_actions as datasets_version_actions
 from modelyard.deployments import actions as deployments_actions
 from modelyard.deployments import binding as deployments_binding
@@ -43,14 +44,20 @@ from modelyard.feature_groups import derived_actions as feature_groups_derived_a
 from modelyard.feature_groups import feature_actions as feature_groups_feature_actions
 from modelyard.feature_groups import function_actions as feature_groups_function_actions
 from modelyard.feature_groups import lock_actions as feature_groups_lock_actions
+from modelyard.feature_groups import online_actions as feature_groups_online_actions
 from modelyard.feature_groups import project_actions as feature_groups_project_actions
 from modelyard.feature_groups import runs as feature_groups_runs
 from modelyard.feature_groups import tag_actions as feature_groups_tag_actions
 from modelyard.feature_groups import version_actions as feature_groups_version_actions
+from modelyard.feature_groups.online_targets import OnlineTargets
 from modelyard.models import actions as models_actions
 from modelyard.models import binding as models_binding
 from modelyard.models import lineage_actions as models_lineage_actions
 from modelyard.models import runs as models_runs
+from modelyard.online_rows import actions as online_rows_actions
+from modelyard.online_rows.retention import Sweeper
+from modelyard.online_rows.tokens import StreamingTokens
+from modelyard.online_rows.writing import RowWriter
 from modelyard.projects import actions as projects_actions
 from modelyard.refresh import actions as refresh_actions
 from modelyard.refresh import binding as refresh_binding
@@ -81,7 +88,8 @@ SLICES = (
     Slice((refresh_actions,), refresh_runs, refresh_binding),
     Slice((connectors_actions,)),
     Slice((source_code_actions,)),
-    Slice((datasets_actions, datasets_version_actions), datasets_runs, datasets_binding),
+    Slice((online_rows_actions,)),
+    Slice((datasets_actions, datasets_streaming_actions, datasets_version_actions), datasets_runs, datasets_binding),
     Slice(
         (
             feature_groups_actions,
@@ -89,6 +97,7 @@ SLICES = (
             feature_groups_feature_actions,
             feature_groups_function_actions,
             feature_groups_lock_actions,
+            feature_groups_online_actions,
             feature_groups_project_actions,
             feature_groups_tag_actions,
             feature_groups_version_actions,
@@ -144,10 +153,10 @@ def gateway(house: House, parts: Container | None = None) -> ASGIApp:
 
 def agent(house: House, parts: Container | None = None) -> Agent:
     """The agent of an agent process, not started yet. Who has to close the parts afterwards hands them in."""
-    scheduler = Scheduler(house.database, house.clock)
+    companions = (Scheduler(house.database, house.clock), Sweeper(house.database, house.clock))
     parts = parts or agent_parts(house)
     events = parts.get(RunEvents)
-    return Agent(house.database, house.kinds, parts, house.settings, house.clock, (scheduler,), events)
+    return Agent(house.database, house.kinds, parts, house.settings, house.clock, companions, events)
 
 
 def gateway_parts(house: House) -> Container:
@@ -157,6 +166,9 @@ def gateway_parts(house: House) -> Container:
     parts.add(house.database)
     parts.add(BlobStore(house.settings.home / "blobs"))
     parts.add(Checker(house.settings))
+    parts.add(RowWriter(house.database, house.clock))
+    parts.add(StreamingTokens(house.database))
+    parts.add(OnlineTargets(house.database))
     _bind(parts)
     return parts
 

@@ -104,6 +104,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: Items of a list answer where the caller names no limit.
     page_size: int = 100
 
+    #: Rows that one call may write to an online feature group.
+    online_rows_a_call: int = 10_000
+    #: Bytes of JSON that one row online may have.
+    online_row_limit: int = 1024**2
+    #: Values that one row online may have.
+    online_columns: int = 1_000
+
     #: Wheels only (true), or also packages that run their own build code, in the sandbox (false).
     wheels_only: bool = True
     #: Seconds that the build of one environment may take.

@@ -8,6 +8,6 @@ def may_call(role: Role, action: Action) -> bool:
     """Administrators call everything, members all but administration, viewers only what changes nothing."""
     if action.auth is Auth.ADMIN:
         return role is Role.ADMIN
-    if action.auth is Auth.KEY and action.writes:
+    if action.auth in (Auth.KEY, Auth.STREAMING_TOKEN) and action.writes:
         return role is not Role.VIEWER
     return True

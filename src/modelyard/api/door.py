@@ -136,7 +136,7 @@ class Door:
     async def _authenticate(self, request: Request, action: Action) -> Holder | None:
         key = request.headers.get("apikey")
         if key is None:
-            if action.auth in (Auth.OPEN, Auth.DEPLOYMENT_TOKEN):
+            if action.auth in (Auth.OPEN, Auth.DEPLOYMENT_TOKEN, Auth.STREAMING_TOKEN):
                 return None
             raise GenericPermissionDeniedError("No API key was given: send it in the header apiKey")
         checked = self._keys.trusted(key)

@@ -40,6 +40,7 @@ from modelyard.errors import (
     InvalidParameterError,
 )
 from modelyard.ids import DatabaseConnectorId, DatasetId, DatasetVersionId, UploadId
+from modelyard.online_rows.tables import drop_table
 from modelyard.refresh.actions import create_refresh_policy
 from modelyard.refresh.records import RefreshType
 from modelyard.refresh.schedules import forget_target
@@ -80,6 +81,8 @@ def create_dataset_version_from_upload(
 ) -> UploadShape:
     """Gives an upload that becomes the dataset's next version, read as the one before where nothing else is said."""
     dataset = get_dataset(call.session, call.organization_id, dataset_id)
+    if dataset.source_type == SourceType.STREAMING:
+        raise InvalidParameterError(f"Dataset {dataset_id} is written row by row; use snapshotStreamingData")
     return upload_shape(
         call.session, add_upload(call, dataset, _next_reading(dataset, file_format, None, parsing_config))
     )
@@ -200,7 +203,10 @@ def create_dataset_version_from_file_connector(
     _refuse_given(sqlQuery=sql_query)
     where = location or dataset.data_source
     if dataset.source_type != SourceType.EXTERNAL_SERVICE or where is None:
-        raise InvalidParameterError(f"Dataset {dataset_id} was uploaded; use createDatasetVersionFromUpload")
+        way = (
+            "snapshotStreamingData" if dataset.source_type == SourceType.STREAMING else "createDatasetVersionFromUpload"
+        )
+        raise InvalidParameterError(f"Dataset {dataset_id} is not read from a location; use {way}")
     if dataset.database_connector_config is not None:
         raise InvalidParameterError(
             f"Dataset {dataset_id} is of a database; use createDatasetVersionFromDatabaseConnector"
@@ -287,10 +293,12 @@ def list_datasets(
     *,
     limit: int | None = None,
     start_after_id: DatasetId | None = None,
-    exclude_streaming: bool = False,  # noqa: ARG001 - no dataset here is a streaming one
+    exclude_streaming: bool = False,
 ) -> list[DatasetShape]:
     """The organisation's datasets, oldest first, `limit` of them after `startAfterId`."""
     query = select(Dataset).where(Dataset.organization_id == call.organization_id)
+    if exclude_streaming:
+        query = query.where(Dataset.source_type != SourceType.STREAMING)
     if start_after_id is not None:
         after = get_dataset(call.session, call.organization_id, start_after_id)
         query = query.where(tuple_(Dataset.created_at, Dataset.dataset_id) > (after.created_at, after.dataset_id))
@@ -330,6 +338,8 @@ def delete_dataset(call: Call, *, dataset_id: DatasetId) -> None:
         hear(call.session, dataset)
     forget_target(call.session, RefreshType.DATASET, dataset_id)
     forget_uses(call.session, "dataset", dataset_id)
+    if dataset.online_table_id is not None:
+        drop_table(call.session, dataset.online_table_id)
     call.session.delete(dataset)
 
 

@@ -17,7 +17,7 @@ from modelyard.datasets.records import Dataset, DatasetVersion, SourceType, Uplo
 from modelyard.datasets.sources import Source, note
 from modelyard.errors import AlreadyExistsError, InvalidParameterError
 from modelyard.execution import Demand, enqueue
-from modelyard.ids import DatasetId, DatasetVersionId, OrganizationId, UploadId, new_id
+from modelyard.ids import DatasetId, DatasetVersionId, OnlineTableId, OrganizationId, UploadId, new_id
 
 #: Longest name of a table. Source: the SDK's createFeatureGroup, table_name.
 TABLE_NAME_LIMIT = 120
@@ -29,7 +29,13 @@ _GIB = 1024**3
 
 
 def create_dataset(
-    call: Call, table_name: str, reading: Reading, version_limit: int, *, source: Source | None = None
+    call: Call,
+    table_name: str,
+    reading: Reading,
+    version_limit: int,
+    *,
+    source: Source | None = None,
+    online_table_id: OnlineTableId | None = None,
 ) -> Dataset:
     """A new dataset without versions, and with it whatever the rooms above make of one."""
     check_table_name(table_name)
@@ -39,7 +45,8 @@ def create_dataset(
         dataset_id=DatasetId(new_id()),
         organization_id=call.organization_id,
         feature_group_table_name=table_name,
-        source_type=SourceType.UPLOAD if source is None else SourceType.EXTERNAL_SERVICE,
+        source_type=_source_type(source, online_table_id),
+        online_table_id=online_table_id,
         data_source=source.name if source else None,
         database_connector_config=source.database if source else None,
         version_limit=version_limit,
@@ -78,6 +85,13 @@ def add_sourced_version(session: Session, dataset: Dataset, reading: Reading, so
     return version
 
 
+def add_snapshot(session: Session, dataset: Dataset) -> DatasetVersion:
+    """A new version of a streaming dataset, of the rows as an agent finds them."""
+    version = _add_version(session, dataset, msgspec.convert(dataset.reading, Reading))
+    start_import(session, version, 0)
+    return version
+
+
 def start_import(session: Session, version: DatasetVersion, size: int) -> None:
     """Puts the import of a version on the table of runs; `size` is what it has to read, in bytes."""
     memory_gib = 2.0 if size < _GIB // 4 else 4.0
@@ -103,6 +117,12 @@ def check_version_limit(version_limit: int) -> None:
     """Refuses a limit below the least."""
     if version_limit < LEAST_VERSIONS:
         raise InvalidParameterError(f"versionLimit is {version_limit}; it must be at least {LEAST_VERSIONS}")
+
+
+def _source_type(source: Source | None, online_table_id: OnlineTableId | None) -> SourceType:
+    if online_table_id is not None:
+        return SourceType.STREAMING
+    return SourceType.UPLOAD if source is None else SourceType.EXTERNAL_SERVICE
 
 
 def _check_free(session: Session, organization_id: OrganizationId, table_name: str) -> None:

@@ -12,7 +12,8 @@ from modelyard.connectors.databases import FILES
 from modelyard.connectors.locations import Found, find_place
 from modelyard.connectors.questions import Question, find_database, read_rows, sql_of
 from modelyard.datasets.reading import FileFormat, Reading
-from modelyard.datasets.records import DatasetVersion, Upload
+from modelyard.datasets.records import Dataset, DatasetVersion, Upload
+from modelyard.datasets.streaming import take_rows
 from modelyard.datasets.uploading import parts_of
 from modelyard.errors import ApiError, InvalidParameterError
 from modelyard.execution import RunContext
@@ -44,9 +45,22 @@ def fetch(run: RunContext, version: DatasetVersion) -> tuple[list[Arrived], Read
             return [rows], msgspec.structs.replace(reading, format=None if rows.database else FileFormat.AVRO)
         if version.location is not None:
             return _files(run, version, version.location), reading
+        if version.upload_id is None:
+            return _rows_online(run, version)
     except ApiError as error:
         raise NotFetched(error.message) from error
     return [_uploaded(run, version)], reading
+
+
+def _rows_online(run: RunContext, version: DatasetVersion) -> tuple[list[Arrived], Reading]:
+    with run.read() as session:
+        table_id = session.get_one(Dataset, version.dataset_id).online_table_id
+    if table_id is None:
+        raise NotFetched("There is nothing that this version could be made from")
+    taken = take_rows(run, table_id)
+    with run.transaction() as session:
+        session.get_one(DatasetVersion, version.dataset_version).online_change = taken.last_change
+    return [Arrived("rows", (taken.blob.digest,), taken.blob.size)], taken.reading
 
 
 def _uploaded(run: RunContext, version: DatasetVersion) -> Arrived:

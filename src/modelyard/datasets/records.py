@@ -7,7 +7,7 @@ from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.database import JsonObject, Record
-from modelyard.ids import DatasetId, DatasetVersionId, Digest, OrganizationId, RunId, UploadId
+from modelyard.ids import DatasetId, DatasetVersionId, Digest, OnlineTableId, OrganizationId, RunId, UploadId
 
 
 class SourceType(StrEnum):
@@ -17,6 +17,8 @@ class SourceType(StrEnum):
     UPLOAD = "UPLOAD"
     #: Read from a location.
     EXTERNAL_SERVICE = "EXTERNAL_SERVICE"
+    #: Written row by row; a version is what the rows were at one moment.
+    STREAMING = "STREAMING"
 
 
 class UploadStatus(StrEnum):
@@ -69,6 +71,8 @@ class Dataset(Record):
     data_source: Mapped[str | None] = mapped_column(Text)
     #: What is read of a database (`connectors.questions.Question` with the connector's id); None: another source.
     database_connector_config: Mapped[JsonObject | None]
+    #: Where the rows of a STREAMING dataset are.
+    online_table_id: Mapped[OnlineTableId | None]
     version_limit: Mapped[int]
     #: How the newest version is read (`reading.Reading`); the next one's where its caller names nothing.
     reading: Mapped[JsonObject]
@@ -90,6 +94,8 @@ class DatasetVersion(Record):
     upload_id: Mapped[UploadId | None]
     location: Mapped[str | None] = mapped_column(Text)
     database_connector_config: Mapped[JsonObject | None]
+    #: The change of the rows online that it was made at.
+    online_change: Mapped[int | None]
     #: How its bytes are read (`reading.Reading`).
     reading: Mapped[JsonObject]
     #: Bytes that arrived; None until they have.

@@ -4,7 +4,7 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from modelyard.container import Container
-from modelyard.datasets.creating import add_sourced_version
+from modelyard.datasets.creating import add_snapshot, add_sourced_version
 from modelyard.datasets.finding import get_dataset
 from modelyard.datasets.reading import Reading
 from modelyard.datasets.records import Dataset, DatasetVersion, SourceType, VersionStatus
@@ -35,6 +35,8 @@ def _in_project(_session: Session, _project_id: ProjectId) -> list[str]:
 
 def _start(session: Session, dataset_id: str) -> str:
     dataset = session.get_one(Dataset, DatasetId(dataset_id))
+    if dataset.source_type == SourceType.STREAMING:
+        return add_snapshot(session, dataset).dataset_version
     reading = msgspec.convert(dataset.reading, Reading)
     return add_sourced_version(session, dataset, reading, source_of(dataset)).dataset_version
 

@@ -28,6 +28,7 @@ from modelyard.feature_groups.lineage import users_of
 from modelyard.feature_groups.logs import function_logs
 from modelyard.feature_groups.membership import get_membership, member_features
 from modelyard.feature_groups.modifying import get_modifiable
+from modelyard.feature_groups.online import online_table_of
 from modelyard.feature_groups.pruning import forget_group
 from modelyard.feature_groups.records import FeatureGroup, FeatureGroupVersion, SourceType
 from modelyard.feature_groups.registering import Particulars, read_sql
@@ -44,6 +45,7 @@ from modelyard.feature_groups.wire import (
     OperationShape,
 )
 from modelyard.ids import FeatureGroupId, FeatureGroupOperationRunId, FeatureGroupVersionId, ProjectId
+from modelyard.online_rows.tables import drop_table
 from modelyard.refresh.records import RefreshType
 from modelyard.refresh.schedules import forget_target
 from modelyard.source_code.users import forget_user as forget_source_user
@@ -195,7 +197,7 @@ def update_feature_group_sql_definition(call: Call, *, feature_group_id: Feature
 def delete_feature_group(call: Call, *, feature_group_id: FeatureGroupId) -> None:
     """Deletes a feature group with its versions. One that others stand on is refused with their names."""
     group = get_modifiable(call, feature_group_id)
-    if group.source_type == SourceType.DATASET:
+    if group.dataset_id is not None:
         raise ConflictError(f"{group.table_name} is the table of dataset {group.dataset_id}; delete that instead")
     users = users_of(call.session, feature_group_id)
     if users:
@@ -203,6 +205,8 @@ def delete_feature_group(call: Call, *, feature_group_id: FeatureGroupId) -> Non
     forget_target(call.session, RefreshType.FEATUREGROUP, feature_group_id)
     forget_source_user(call.session, "feature group", feature_group_id)
     forget_group(call.session, group)
+    if (table_id := online_table_of(group)) is not None:
+        drop_table(call.session, table_id)
     call.session.delete(group)
 
 

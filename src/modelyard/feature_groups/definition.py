@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from modelyard.ids import DatasetId, DatasetVersionId, FeatureGroupId, FeatureGroupVersionId
+from modelyard.ids import DatasetId, DatasetVersionId, FeatureGroupId, FeatureGroupVersionId, OnlineTableId
 
 
 class Input(msgspec.Struct, frozen=True, rename="camel"):
@@ -46,6 +46,8 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     dataset_id: DatasetId | None = None
     #: The dataset's version that a feature expression reads; None where rows are taken as they are imported.
     dataset_version: DatasetVersionId | None = None
+    #: Where the rows of an ONLINE group are.
+    online_table_id: OnlineTableId | None = None
     #: As the user wrote it.
     sql: str | None = None
     #: What the engine runs: the same query in its dialect, every table by its registered name.

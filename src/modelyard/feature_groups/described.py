@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from modelyard.errors import InvalidEnumParameterError, InvalidParameterError
+from modelyard.feature_groups.online import rekey
 from modelyard.feature_groups.records import FeatureGroup, VersionStatus
 from modelyard.feature_groups.tables import newest_version
 from modelyard.storage import TableColumn
@@ -68,5 +69,6 @@ def set_indexing(
     for name in (primary, moment, *lookup):
         if name is not None:
             check_feature(columns, name, f"Feature group {group.table_name}")
+    rekey(session, group, primary)
     named = {"primaryKey": primary, "updateTimestampKey": moment, "lookupKeys": lookup}
     group.indexing = named if any(named.values()) else None

@@ -14,6 +14,7 @@ from modelyard.execution import Permanent, Retry, RunContext
 from modelyard.feature_groups.dataset_expressions import raw_table
 from modelyard.feature_groups.definition import Definition
 from modelyard.feature_groups.merging import plan_merge, with_query
+from modelyard.feature_groups.online_snapshots import take_snapshot
 from modelyard.feature_groups.outcomes import Failure, Generated, TableVersion
 from modelyard.feature_groups.records import FeatureGroupVersion
 from modelyard.feature_groups.sizes import limits_of
@@ -30,6 +31,8 @@ def generate(
     """The rows of `version` from exactly those `inputs`, in the order of its definition."""
     definition = version.made_from
     limits = limits_of(run.settings, version.cpu_size, version.memory_gib, use_gpu=version.use_gpu)
+    if definition.online_table_id is not None:
+        return take_snapshot(run, version, definition.online_table_id)
     if definition.merge:
         planned = plan_merge(run, version, inputs[0])
         return (

@@ -42,6 +42,8 @@ class SourceType(StrEnum):
     MERGE = "MERGE"
     #: One version of another group, for ever.
     SNAPSHOT = "SNAPSHOT"
+    #: Written row by row; a version is what the rows were at one moment.
+    ONLINE = "ONLINE"
 
 
 #: Kinds whose versions come by themselves, with their rows; no run makes them.
@@ -166,6 +168,8 @@ class FeatureGroupVersion(Record):
     #: Which versions of its parent a MERGE put together, oldest first.
     merged_versions: Mapped[list[str] | None]
     dataset_version: Mapped[DatasetVersionId | None]
+    #: The change of the rows online that it was made at.
+    online_change: Mapped[int | None]
     #: The locked packages that the function ran with.
     lock: Mapped[str | None] = mapped_column(Text)
     #: Manifest of the rows; None until COMPLETE.

@@ -19,10 +19,12 @@ from modelyard.errors import AlreadyExistsError, ConflictError, InvalidParameter
 from modelyard.feature_groups import versions
 from modelyard.feature_groups.definition import Definition, Input
 from modelyard.feature_groups.lineage import find_cycle, set_inputs
+from modelyard.feature_groups.online import online_indexing
 from modelyard.feature_groups.records import FeatureGroup, SourceType, VersionStatus
 from modelyard.feature_groups.sql import Query
 from modelyard.feature_groups.tables import get_feature_group, newest_versions, unknown_table
 from modelyard.ids import FeatureGroupId, OrganizationId, new_id
+from modelyard.online_rows.tables import add_table
 from modelyard.source_code.users import note_users
 
 
@@ -48,11 +50,16 @@ class Particulars(msgspec.Struct, frozen=True, kw_only=True):
     use_original_csv_names: bool = False
 
 
-def create(call: Call, particulars: Particulars, definition: Definition) -> FeatureGroupId:
-    """Keeps a new group; AlreadyExistsError where its name is taken."""
+def create(
+    call: Call, particulars: Particulars, definition: Definition, *, primary_key: str | None = None
+) -> FeatureGroupId:
+    """Keeps a new group; AlreadyExistsError where its name is taken. With a primary key its rows are online."""
     creating.check_version_limit(particulars.version_limit)
     with call.parts.get(Database).write() as session:
         check_table_name(session, call.organization_id, particulars.table_name)
+        if primary_key is not None:
+            table = add_table(session, call.clock, call.organization_id, primary_key)
+            definition = Definition(online_table_id=table.online_table_id)
         group = FeatureGroup(
             feature_group_id=FeatureGroupId(new_id()),
             organization_id=call.organization_id,
@@ -61,6 +68,7 @@ def create(call: Call, particulars: Particulars, definition: Definition) -> Feat
             description=particulars.description,
             definition=versions.to_json(definition),
             definition_digest=definition.digest,
+            indexing=online_indexing(session, definition.online_table_id),
             check_report=particulars.check_report,
             cpu_size=particulars.sizes.cpu_size,
             memory_gib=particulars.sizes.memory_gib,

@@ -39,9 +39,7 @@ from modelyard.source_code.pins import Pins
 
 #: What every group shows of features that it does not have.
 _WITHOUT: dict[str, Any] = {
-    "streaming_enabled": False,
     "incremental": False,
-    "streaming_ready": False,
     "module_name": None,
     "template_bindings": None,
     "export_on_materialization": False,
@@ -177,6 +175,8 @@ def _group_shape(
         merge_config=made_from.merge or None,
         feature_expression=made_from.sql if group.source_type == SourceType.DATASET else None,
         concatenation_config=_concatenation(made_from),
+        streaming_enabled=group.source_type == SourceType.ONLINE,
+        streaming_ready=group.source_type == SourceType.ONLINE,
         **_WITHOUT,
     )
 

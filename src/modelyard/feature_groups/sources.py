@@ -18,6 +18,7 @@ from modelyard.errors import AlreadyExistsError, ConflictError
 from modelyard.feature_groups import versions
 from modelyard.feature_groups.definition import Definition
 from modelyard.feature_groups.lineage import users_of
+from modelyard.feature_groups.online import online_indexing
 from modelyard.feature_groups.pruning import forget_group, prune_dataset
 from modelyard.feature_groups.records import FeatureGroup, SourceType
 from modelyard.feature_groups.registering import find_in_any_case
@@ -42,13 +43,17 @@ def make_group(session: Session, dataset: Dataset) -> None:
     taken = find_in_any_case(session, dataset.organization_id, dataset.feature_group_table_name)
     if taken is not None:
         raise AlreadyExistsError(f"There is a table {taken.table_name} already; choose another name")
-    definition = Definition(dataset_id=dataset.dataset_id)
+    is_online = dataset.online_table_id is not None
+    definition = Definition(
+        dataset_id=None if is_online else dataset.dataset_id, online_table_id=dataset.online_table_id
+    )
     now = utc_now()
     group = FeatureGroup(
         feature_group_id=FeatureGroupId(new_id()),
         organization_id=dataset.organization_id,
         table_name=dataset.feature_group_table_name,
-        source_type=SourceType.DATASET,
+        source_type=SourceType.ONLINE if is_online else SourceType.DATASET,
+        indexing=online_indexing(session, dataset.online_table_id),
         dataset_id=dataset.dataset_id,
         definition=versions.to_json(definition),
         definition_digest=definition.digest,
@@ -66,7 +71,14 @@ def make_group(session: Session, dataset: Dataset) -> None:
 def add_dataset_version(session: Session, dataset_version: DatasetVersion) -> None:
     """Gives the dataset's group a version with the table of the dataset's version: the same blobs, no copy."""
     group = find_group(session, dataset_version.dataset_id)
-    if group is not None and not group.is_given:
+    if group is not None and group.source_type == SourceType.ONLINE and dataset_version.table is not None:
+        table = msgspec.convert(dataset_version.table, Table)
+        version = versions.write_version_from_table(
+            session, group, table, dataset_version=dataset_version.dataset_version
+        )
+        version.online_change = dataset_version.online_change
+        prune_dataset(session, session.get_one(Dataset, dataset_version.dataset_id))
+    elif group is not None and not group.is_given:
         definition = msgspec.structs.replace(group.made_from, dataset_version=dataset_version.dataset_version)
         group.definition, group.definition_digest = versions.to_json(definition), definition.digest
     elif group is not None and dataset_version.table is not None:

@@ -3,16 +3,18 @@
 Asked for many groups at once (lists) it takes three queries a level of lineage, however many groups there are.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelyard.feature_groups.code import Code
 from modelyard.feature_groups.lineage import ancestors, in_order
+from modelyard.feature_groups.online import online_table_of
 from modelyard.feature_groups.records import FeatureGroup, FeatureGroupVersion, VersionStatus
 from modelyard.feature_groups.tables import newest_versions
 from modelyard.ids import FeatureGroupId
+from modelyard.online_rows.tables import last_changes
 from modelyard.source_code.pins import Pins
 
 
@@ -31,11 +33,26 @@ def find_outdated(session: Session, feature_group_ids: Sequence[FeatureGroupId])
     groups = session.scalars(select(FeatureGroup).where(FeatureGroup.feature_group_id.in_(edges)))
     by_id = {group.feature_group_id: group for group in groups}
     code = Code(session, list(by_id.values()))
-    outdated: set[FeatureGroupId] = set()
+    outdated = _written_since(session, by_id, newest)
     for each in in_order(edges):
         if each in by_id and _has_changed(by_id[each], newest, edges[each], outdated, code):
             outdated.add(each)
     return outdated
+
+
+def _written_since(
+    session: Session,
+    groups: Mapping[FeatureGroupId, FeatureGroup],
+    newest: Mapping[FeatureGroupId, FeatureGroupVersion],
+) -> set[FeatureGroupId]:
+    """Those of the ONLINE groups whose rows have changed since their newest version."""
+    tables = {each: table_id for each, group in groups.items() if (table_id := online_table_of(group)) is not None}
+    changes = last_changes(session, list(tables.values()))
+    return {
+        each
+        for each, table_id in tables.items()
+        if each not in newest or newest[each].online_change != changes.get(table_id)
+    }
 
 
 def _has_changed(

