@@ -21,6 +21,7 @@ import reprlib
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from pathlib import Path
@@ -149,6 +150,7 @@ class Tag:
     verbs: tuple[str, ...]
     own_transaction: bool
     under_way: UnderWay | None
+    deferred: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,8 @@ class Action:
     own_transaction: bool
     #: Tells that an answer is of something that is still going on; a client that polls is answered when it has ended.
     under_way: UnderWay | None
+    #: True: it gives a Future of its answer at once, without a session and without waiting for anything.
+    deferred: bool
     #: The first word of the module path below `modelyard`: the slice.
     slice: str
     function: Callable[..., object]
@@ -212,13 +216,14 @@ def action(
     also: tuple[str, ...] = (),
     own_transaction: bool = False,
     under_way: UnderWay | None = None,
+    deferred: bool = False,
 ) -> Callable[[Function], Function]:
     """Tags a function as an action. `name`: unless camelCase of the function's; `writes`: unless verb != GET."""
 
     def tag(function: Function) -> Function:
         wire_name = name or camel(function.__name__)
         changes = verb != "GET" if writes is None else writes
-        found = Tag(verb, wire_name, auth, errors, changes, proxy, (verb, *also), own_transaction, under_way)
+        found = Tag(verb, wire_name, auth, errors, changes, proxy, (verb, *also), own_transaction, under_way, deferred)
         function.__action__ = found  # type: ignore[attr-defined]
         return function
 
@@ -267,13 +272,19 @@ def _build(function: Callable[..., object], tag: Tag) -> Action:
         proxy=tag.proxy,
         own_transaction=tag.own_transaction,
         under_way=tag.under_way,
+        deferred=tag.deferred,
         slice=function.__module__.split(".")[1],
         function=function,
         parameters=parameters,
-        result=hints.get("return"),
+        result=_answer_type(hints.get("return")),
         documentation=inspect.cleandoc(function.__doc__ or ""),
         _by_wire_name={parameter.wire_name: parameter for parameter in parameters},
     )
+
+
+def _answer_type(hint: Any) -> Any:
+    """What callers get: of a future, what it is the future of."""
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is Future else hint
 
 
 def _parameter(name: str, hint: Any, default: Any) -> Parameter:

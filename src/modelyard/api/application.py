@@ -4,13 +4,14 @@ Routes: `/api/v0/{action}`, `/api/{action}` (what the client calls the proxy), `
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from modelyard.actions import Action
@@ -20,17 +21,14 @@ from modelyard.api.openapi import document
 from modelyard.errors import Generic404Error
 from modelyard.ids import new_id
 
-VERBS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+VERBS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+ACTION = re.compile(r"/api/(?P<version>v0/)?(?P<action>[^/]+)")
 #: Gives what is not well, empty when all is.
 HealthCheck = Callable[[], list[str]]
 
 
 def build_application(door: Door, actions: Mapping[str, Action], health: HealthCheck) -> ASGIApp:
     """The application without the fast lane, which `app.py` puts in front of it."""
-
-    async def by_proxy(request: Request) -> Response:
-        request.scope["via_proxy"] = True
-        return await door.answer(request)
 
     def healthz(_: Request) -> Response:
         problems = health()
@@ -44,12 +42,22 @@ def build_application(door: Door, actions: Mapping[str, Action], health: HealthC
 
     application = Starlette(
         routes=[
-            Route("/api/v0/{action}", door.answer, methods=VERBS),
-            Route("/api/{action}", by_proxy, methods=VERBS),
             Route("/healthz", healthz, methods=["GET"]),
             Route("/openapi.json", openapi, methods=["GET"]),
         ],
         exception_handlers={404: nowhere},
     )
+
+    async def to_the_door(scope: Scope, receive: Receive, send: Send) -> None:
+        # Past Starlette's router and middlewares, which would cost a call as much as its decoding does.
+        found = ACTION.fullmatch(scope["path"]) if scope["type"] == "http" and scope["method"] in VERBS else None
+        if found is None:
+            await application(scope, receive, send)
+            return
+        scope["path_params"] = {"action": found["action"]}
+        scope["via_proxy"] = found["version"] is None
+        response = await door.answer(Request(scope, receive, send))
+        await response(scope, receive, send)
+
     # Here and not in uvicorn, so that predictions, which need no address of the caller, don't pay for it.
-    return ProxyHeadersMiddleware(application, os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1"))  # type: ignore[arg-type, return-value]
+    return ProxyHeadersMiddleware(to_the_door, os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1"))  # type: ignore[arg-type, return-value]

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import NamedTuple, TypeVar
 
@@ -57,6 +57,8 @@ LARGE = 64 * 1024
 HELD_AT_ONCE = 64
 #: In the User-Agent of the official client, whose waits sleep two to five seconds between two looks.
 OFFICIAL = "python-abacusai"
+#: The session of an action that has none: whatever it is asked, there is no database behind it.
+NOWHERE = Session()
 
 
 class UnderWay(NamedTuple):
@@ -113,10 +115,18 @@ class Door:
         async with wire_values(request, self._settings) as values:
             arguments = await self._decode(request, action, values)
             call = self._call(request, holder, request_id)
+            if action.deferred:
+                return success(await self._defer(action, arguments, call(NOWHERE)), request_id)
             result = await self._perform(lambda: self._in_transaction(action, arguments, call))
             if isinstance(result, UnderWay):
                 result = await self._hold(request, result, lambda: self._in_transaction(action, arguments, call))
         return _response(result, request_id)
+
+    async def _defer(self, action: Action, arguments: Mapping[str, Wire], call: Call) -> bytes:
+        """The answer of an action that gives a future of it: no thread waits meanwhile."""
+        answering = action.function(call, **arguments)
+        assert isinstance(answering, Future)
+        return encode_result(await asyncio.wrap_future(answering))
 
     async def _decode(self, request: Request, action: Action, values: Mapping[str, Wire]) -> dict[str, object]:
         """The arguments; a large body's in a thread, so that nobody waits behind it."""

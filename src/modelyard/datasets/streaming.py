@@ -13,7 +13,6 @@ from modelyard.online_rows.changes import Kind
 from modelyard.online_rows.reading import Moment, at_one_moment, read_all
 from modelyard.storage import Blob, BlobStore
 
-
 #: Kinds whose columns have the same type in every version, whatever rows there are; texts may all be moments.
 _TYPES = {Kind.INTEGER: "INTEGER", Kind.NUMBER: "FLOAT", Kind.BOOLEAN: "BOOLEAN"}
 
@@ -35,7 +34,7 @@ def take_rows(run: RunContext, table_id: OnlineTableId) -> Taken:
         at_one_moment(session)
         moment, lines = read_all(session, table_id, run.clock)
         blob = store.put_chunks(lines)
-    types = {column: _TYPES[kind] for column, kind in moment.columns.items() if kind in _TYPES}
+    types = {column: _TYPES[Kind(kind)] for column, kind in moment.columns.items() if kind in _TYPES}
     if blob.size == 0:
         header = store.put_bytes(_header(moment))
         return Taken(header, Reading(format=FileFormat.CSV, column_types=types), moment.last_change)

@@ -4,6 +4,7 @@ A row is on disk before its call is answered, found by `getData` from then on, a
 """
 
 import json
+from concurrent.futures import Future
 from typing import Annotated, Any
 
 import msgspec
@@ -31,7 +32,7 @@ from modelyard.online_rows.changes import Change, Row, Verb, WrittenRow, key_tex
 from modelyard.online_rows.reading import find_row, get_table, newest_rows
 from modelyard.online_rows.tables import check_primary_key
 from modelyard.online_rows.tokens import StreamingTokens
-from modelyard.online_rows.writing import RowWriter
+from modelyard.online_rows.writing import Order, RowWriter
 
 _WRITE_ERRORS = (
     GenericPermissionDeniedError,
@@ -58,39 +59,45 @@ def create_online_feature_group(
         return group_shape(session, get_feature_group(session, call.organization_id, made))
 
 
-@action("POST", auth=Auth.STREAMING_TOKEN, errors=_WRITE_ERRORS, own_transaction=True)
+@action("POST", auth=Auth.STREAMING_TOKEN, errors=_WRITE_ERRORS, deferred=True)
 def append_data(
     call: Call, *, feature_group_id: FeatureGroupId, data: dict[str, Any], streaming_token: Token = None
-) -> None:
+) -> Future[None]:
     """Appends one row. Without a value for the primary key it gets one; a key that is there already is refused."""
-    _append(call, feature_group_id, [data], streaming_token)
+    return _append(call, feature_group_id, [data], streaming_token)
 
 
-@action("POST", auth=Auth.STREAMING_TOKEN, errors=_WRITE_ERRORS, own_transaction=True)
+@action("POST", auth=Auth.STREAMING_TOKEN, errors=_WRITE_ERRORS, deferred=True)
 def append_multiple_data(
     call: Call, *, feature_group_id: FeatureGroupId, data: list[dict[str, Any]], streaming_token: Token = None
-) -> None:
+) -> Future[None]:
     """Appends rows: all of them, or none if one is refused."""
-    _append(call, feature_group_id, data, streaming_token)
+    return _append(call, feature_group_id, data, streaming_token)
 
 
-@action("POST", auth=Auth.STREAMING_TOKEN, errors=_WRITE_ERRORS, own_transaction=True, proxy=True)
+@action("POST", auth=Auth.STREAMING_TOKEN, errors=_WRITE_ERRORS, deferred=True, proxy=True)
 def upsert_data(
     call: Call, *, feature_group_id: FeatureGroupId, data: dict[str, Any], streaming_token: Token = None
-) -> FeatureGroupRowShape:
+) -> Future[FeatureGroupRowShape]:
     """Writes a row in place of the one with its primary key, or as a new one."""
-    target = _target(call, feature_group_id, streaming_token)
-    rows = read_rows([data], target.primary_key, call.settings, stamp=target.stamp, generate=False)
-    [written] = call.parts.get(RowWriter).write(target.table_id, Change(Verb.UPSERT, rows))
-    return _row_shape(feature_group_id, written)
+
+    def prepare() -> Order:
+        target = _target(call, feature_group_id, streaming_token)
+        rows = read_rows([data], target.primary_key, call.settings, stamp=target.stamp, generate=False)
+        return Order(target.table_id, Change(Verb.UPSERT, rows))
+
+    return call.parts.get(RowWriter).submit(prepare, lambda written: _row_shape(feature_group_id, written[0]))
 
 
-@action("DELETE", errors=(DataNotFoundError, ConflictError, InvalidParameterError), own_transaction=True)
-def delete_data(call: Call, *, feature_group_id: FeatureGroupId, primary_key: str) -> None:
+@action("DELETE", errors=(DataNotFoundError, ConflictError, InvalidParameterError), deferred=True)
+def delete_data(call: Call, *, feature_group_id: FeatureGroupId, primary_key: str) -> Future[None]:
     """Deletes the row with that primary key."""
-    target = _target(call, feature_group_id, None)
-    key = key_text(primary_key, target.primary_key)
-    call.parts.get(RowWriter).write(target.table_id, Change(Verb.DELETE, (Row(key),)))
+
+    def prepare() -> Order:
+        target = _target(call, feature_group_id, None)
+        return Order(target.table_id, Change(Verb.DELETE, (Row(key_text(primary_key, target.primary_key)),)))
+
+    return call.parts.get(RowWriter).submit(prepare, _nothing)
 
 
 @action("GET", errors=(DataNotFoundError, ConflictError, InvalidParameterError), proxy=True)
@@ -123,10 +130,17 @@ def get_recent_feature_group_streamed_data(call: Call, *, feature_group_id: Feat
 
 def _append(
     call: Call, feature_group_id: FeatureGroupId, data: list[dict[str, Any]], streaming_token: str | None
-) -> None:
-    target = _target(call, feature_group_id, streaming_token)
-    rows = read_rows(data, target.primary_key, call.settings, stamp=target.stamp, generate=True)
-    call.parts.get(RowWriter).write(target.table_id, Change(Verb.APPEND, rows))
+) -> Future[None]:
+    def prepare() -> Order:
+        target = _target(call, feature_group_id, streaming_token)
+        rows = read_rows(data, target.primary_key, call.settings, stamp=target.stamp, generate=True)
+        return Order(target.table_id, Change(Verb.APPEND, rows))
+
+    return call.parts.get(RowWriter).submit(prepare, _nothing)
+
+
+def _nothing(_: list[WrittenRow]) -> None:
+    """What is answered where the rows are known to whoever sent them."""
 
 
 def _target(call: Call, feature_group_id: FeatureGroupId, streaming_token: str | None) -> Target:

@@ -4,7 +4,7 @@ Called by the actions of the rooms above, and by their runs that make a version 
 """
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, select
@@ -14,6 +14,7 @@ from modelyard.clock import Clock
 from modelyard.ids import OnlineTableId
 from modelyard.online_rows.changes import WrittenRow
 from modelyard.online_rows.records import OnlineRow, OnlineTable
+from modelyard.online_rows.retention import floor_of
 
 #: Rows that are fetched and joined at once while all of them are read.
 ROWS_AT_ONCE = 5_000
@@ -26,14 +27,6 @@ class Moment(NamedTuple):
     last_change: int
     primary_key: str
     columns: dict[str, str]
-
-
-def floor_of(table: OnlineTable, now: datetime) -> datetime | None:
-    """Rows last written before it are past their time; None: none are."""
-    floors = [table.ignore_before] if table.ignore_before is not None else []
-    if table.retention_hours is not None:
-        floors.append(now - timedelta(hours=table.retention_hours))
-    return max(floors, default=None)
 
 
 def find_row(session: Session, table: OnlineTable, key: str, now: datetime) -> WrittenRow | None:

@@ -6,9 +6,10 @@ it the rows of tables that were dropped. The number of rows is kept to by whoeve
 
 import logging
 import threading
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Protocol
 
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import ColumnElement, Connection, delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -16,7 +17,6 @@ from modelyard.clock import Clock, utc_now
 from modelyard.database import Database
 from modelyard.errors import InvalidParameterError
 from modelyard.ids import OnlineTableId
-from modelyard.online_rows.reading import floor_of
 from modelyard.online_rows.records import OnlineRow, OnlineTable
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,27 @@ log = logging.getLogger(__name__)
 SWEEP_S = 20.0
 #: Rows that one transaction of the sweeper removes.
 ROWS_AT_ONCE = 5_000
+
+
+class TableState(Protocol):
+    """What of a table readers and writers must know: a record, or a row of one."""
+
+    online_table_id: OnlineTableId
+    primary_key: str
+    columns: dict[str, str]
+    last_change: int
+    row_count: int
+    retention_hours: int | None
+    retention_row_count: int | None
+    ignore_before: datetime | None
+
+
+def floor_of(table: TableState, now: datetime) -> datetime | None:
+    """Rows last written before it are past their time; None: none are."""
+    floors = [table.ignore_before] if table.ignore_before is not None else []
+    if table.retention_hours is not None:
+        floors.append(now - timedelta(hours=table.retention_hours))
+    return max(floors, default=None)
 
 
 def set_retention(table: OnlineTable, hours: int | None, row_count: int | None, ignore_before: datetime | None) -> None:
@@ -41,17 +62,17 @@ def set_retention(table: OnlineTable, hours: int | None, row_count: int | None, 
     table.last_change += 1
 
 
-def drop_past_count(session: Session, table: OnlineTable) -> None:
-    """Removes the rows that were written first, past the number that is kept."""
+def drop_past_count(connection: Connection, table: TableState, count: int) -> int:
+    """Removes the rows that were written first, past the number that is kept; gives how many of `count` are left."""
     limit = table.retention_row_count
-    if limit is None or table.row_count <= limit:
-        return
+    if limit is None or count <= limit:
+        return count
     mine = OnlineRow.online_table_id == table.online_table_id
     newest = select(OnlineRow.change).where(mine).order_by(OnlineRow.change.desc()).offset(limit - 1).limit(1)
-    least = session.scalar(newest)
+    least = connection.scalar(newest)
     if least is not None:
-        _remove(session, mine, OnlineRow.change < least)
-    table.row_count = limit
+        connection.execute(delete(OnlineRow).where(mine, OnlineRow.change < least))
+    return limit
 
 
 class Sweeper:

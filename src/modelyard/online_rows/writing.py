@@ -1,28 +1,30 @@
 """Writes rows: what several callers want at the same moment is committed together.
 
-Each caller waits for its own change, which is durable when `write` returns. Whoever gets hold of the pen writes for all
-who wait behind it, in one transaction, in the order in which they came; the others find their work done. A commit to
-disk costs as much for a hundred rows as for one, so the more callers there are, the cheaper a row.
+One thread of a gateway writes for all of its callers. While a commit is on its way to the disk others' changes come in,
+and all of these are in the next one: a commit costs as much for a hundred rows as for one, so the more callers there
+are, the cheaper a row. A caller is answered when its own change is durable.
 """
 
+import queue
 import threading
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from datetime import datetime
 from itertools import groupby
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Executable, bindparam, delete, select
+from sqlalchemy import Connection, Executable, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
 
 from modelyard.clock import Clock
 from modelyard.database import Database
 from modelyard.errors import AlreadyExistsError, ApiError, DataNotFoundError
 from modelyard.ids import OnlineTableId
 from modelyard.online_rows.changes import Change, Row, Verb, WrittenRow, merge_kinds
-from modelyard.online_rows.reading import floor_of
 from modelyard.online_rows.records import OnlineRow, OnlineTable
-from modelyard.online_rows.retention import drop_past_count
+from modelyard.online_rows.retention import TableState, drop_past_count, floor_of
+
+Result = TypeVar("Result")
 
 #: Rows that one transaction may write, so that nobody waits long for the database.
 MOST_ROWS = 20_000
@@ -30,12 +32,20 @@ MOST_ROWS = 20_000
 KEYS_AT_ONCE = 5_000
 
 
-class _Job:
-    """One caller's change, and what became of it."""
+class Order(NamedTuple):
+    """What is to be written where."""
 
-    def __init__(self, table_id: OnlineTableId, change: Change) -> None:
-        self.table_id, self.change = table_id, change
-        self.is_done = False
+    table_id: OnlineTableId
+    change: Change
+
+
+class _Job:
+    """One caller's order, and what became of it."""
+
+    def __init__(self, prepare: Callable[[], Order], answer: Callable[[list[WrittenRow]], Any]) -> None:
+        self.prepare, self.answer = prepare, answer
+        self.future: Future[Any] = Future()
+        self.order: Order
         self.written: list[WrittenRow] = []
         self.error: BaseException | None = None
 
@@ -45,73 +55,119 @@ class RowWriter:
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database, self._clock = database, clock
-        self._pen = threading.Lock()
-        self._waiting: deque[_Job] = deque()
+        self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
 
-    def write(self, table_id: OnlineTableId, change: Change) -> list[WrittenRow]:
-        """Makes the change and gives its rows as they were written. When it returns, they are on disk.
+    def submit(self, prepare: Callable[[], Order], answer: Callable[[list[WrittenRow]], Result]) -> "Future[Result]":
+        """Has a change made, and never waits: the future is what `answer` makes of the rows as they are on disk.
 
-        DataNotFoundError: the table, or a row that was to go, isn't there. AlreadyExistsError: an appended key is there
-        already. InvalidParameterError: a value is of another kind than its column. Nothing of the change happened then.
+        `prepare` is called by the writing thread. What it raises is the future's error, as are DataNotFoundError: the
+        table, or a row that was to go, isn't there; AlreadyExistsError: an appended key is there already;
+        InvalidParameterError: a value is of another kind than its column. Nothing of the change happened then.
         """
-        job = _Job(table_id, change)
-        self._waiting.append(job)
-        with self._pen:
-            while not job.is_done:
-                self._write_some(self._take())
-        if job.error is not None:
-            raise job.error
-        return job.written
+        job = _Job(prepare, answer)
+        self._waiting.put(job)
+        if self._thread is None:
+            self._start()
+        return job.future
 
-    def _take(self) -> list[_Job]:
+    def close(self) -> None:
+        """Writes what waits and ends."""
+        with self._starting:
+            if self._thread is not None:
+                self._waiting.put(None)
+                self._thread.join(30)
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="row-writer", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        ended = False
+        while not ended:
+            jobs, ended = self._take()
+            self._write(jobs)
+            for job in jobs:
+                _settle(job)
+
+    def _take(self) -> tuple[list[_Job], bool]:
+        """The orders that wait, as many as go into one transaction, and whether they are the last; waits for one."""
         jobs: list[_Job] = []
-        rows = 0
-        while self._waiting and (not jobs or rows + len(self._waiting[0].change.rows) <= MOST_ROWS):
-            jobs.append(self._waiting.popleft())
-            rows += len(jobs[-1].change.rows)
-        return jobs
+        rows, next_job = 0, self._waiting.get()
+        while next_job is not None:
+            jobs.append(next_job)
+            try:
+                next_job.order = next_job.prepare()
+                rows += len(next_job.order.change.rows)
+            except Exception as error:  # noqa: BLE001 - its caller hears of it
+                next_job.error = error
+            if rows >= MOST_ROWS:
+                return jobs, False
+            try:
+                next_job = self._waiting.get_nowait()
+            except queue.Empty:
+                return jobs, False
+        return jobs, True
 
-    def _write_some(self, jobs: Sequence[_Job]) -> None:
+    def _write(self, jobs: Sequence[_Job]) -> None:
+        # By id, so that two gateways that write to the same tables lock them in the same order.
+        good = sorted((job for job in jobs if job.error is None), key=lambda job: job.order.table_id)
+        if not good:
+            return
         try:
             with self._database.write() as session:
-                # By id, so that two gateways that write to the same tables lock them in the same order.
-                ordered = sorted(jobs, key=lambda job: job.table_id)
-                for table_id, theirs in groupby(ordered, key=lambda job: job.table_id):
-                    _write_table(session, table_id, list(theirs), self._clock())
-        except BaseException as error:  # noqa: BLE001 - every caller hears of it in its own thread
-            for job in jobs:
+                connection, now = session.connection(), self._clock()
+                for table_id, theirs in groupby(good, key=lambda job: job.order.table_id):
+                    _write_table(connection, table_id, list(theirs), now)
+        except Exception as error:  # noqa: BLE001 - every caller hears of it
+            for job in good:
                 job.error = job.error or error
-        finally:
-            for job in jobs:
-                job.is_done = True
 
 
-def _write_table(session: Session, table_id: OnlineTableId, jobs: Sequence[_Job], now: datetime) -> None:
-    table = session.get(OnlineTable, table_id, with_for_update=True)
+def _settle(job: _Job) -> None:
+    if job.error is not None:
+        job.future.set_exception(job.error)
+        return
+    try:
+        job.future.set_result(job.answer(job.written))
+    except Exception as error:  # noqa: BLE001 - its caller hears of it
+        job.future.set_exception(error)
+
+
+# Statements of SQLAlchemy's core from here on: the ORM would cost more than all the rest for a row or two.
+
+
+def _write_table(connection: Connection, table_id: OnlineTableId, jobs: Sequence[_Job], now: datetime) -> None:
+    table = connection.execute(_TABLE, {"table": table_id}).first()
     if table is None:
         for job in jobs:
             job.error = DataNotFoundError("The table was deleted meanwhile")
         return
-    page = _Page(session, table, [row.key for job in jobs for row in job.change.rows], now)
+    page = _Page(connection, table, [row.key for job in jobs for row in job.order.change.rows], now)
     for job in jobs:
         try:
-            job.written = page.apply(job.change)
+            job.written = page.apply(job.order.change)
         except ApiError as error:
             job.error = error
-    page.save(session)
+    page.save(connection)
 
 
 class _Page:
     """The rows of one table that a transaction is about: as they are, then as they are to be."""
 
-    def __init__(self, session: Session, table: OnlineTable, keys: Sequence[str], now: datetime) -> None:
+    def __init__(self, connection: Connection, table: TableState, keys: Sequence[str], now: datetime) -> None:
         self._table, self._now = table, now
         self._columns: dict[str, str] = dict(table.columns)
+        self._last_change = table.last_change
+        there, past = _find(connection, table, keys, now)
         #: Key -> the moment of its creation.
-        self._there = _created(session, table, keys, now)
-        self._count_before = len(self._there)
+        self._there = there
+        self._count = table.row_count - len(there) - len(past)  # without those that this is about
         self._new: dict[str, dict[str, object]] = {}
-        self._gone: set[str] = set()
+        self._gone = set(past)
 
     def apply(self, change: Change) -> list[WrittenRow]:
         """Takes the change into account; an error leaves everything as it was."""
@@ -130,27 +186,28 @@ class _Page:
         self._columns = columns
         return [self._put(row) for row in change.rows]
 
-    def save(self, session: Session) -> None:
+    def save(self, connection: Connection) -> None:
         """Writes what is different now."""
-        table = self._table
-        gone = self._gone - self._new.keys()
-        if gone:
-            _delete_keys(session, table, list(gone))
+        gone = list(self._gone - self._new.keys())
+        for begin in range(0, len(gone), KEYS_AT_ONCE):
+            some = gone[begin : begin + KEYS_AT_ONCE]
+            connection.execute(_DELETE, {"table": self._table.online_table_id, "keys": some})
         if self._new:
-            session.execute(_UPSERTS[session.get_bind().dialect.name], list(self._new.values()))
-        table.row_count += len(self._there) - self._count_before
-        if self._columns != table.columns:
-            table.columns = self._columns
-        drop_past_count(session, table)
+            connection.execute(_UPSERTS[connection.dialect.name], list(self._new.values()))
+        if self._last_change == self._table.last_change:
+            return
+        count = drop_past_count(connection, self._table, self._count + len(self._there))
+        values = {"last_change": self._last_change, "row_count": count, "columns": self._columns}
+        connection.execute(_SAVE_TABLE, {"table": self._table.online_table_id} | values)
 
     def _put(self, row: Row) -> WrittenRow:
-        self._table.last_change += 1
+        self._last_change += 1
         created_at = self._there.setdefault(row.key, self._now)
         self._new[row.key] = {
             "online_table_id": self._table.online_table_id,
             "primary_key": row.key,
             "contents": row.contents,
-            "change": self._table.last_change,
+            "change": self._last_change,
             "created_at": created_at,
             "updated_at": self._now,
         }
@@ -161,50 +218,43 @@ class _Page:
         if missing is not None:
             raise DataNotFoundError(f"There is no row with the {self._table.primary_key} {missing[:100]!r}")
         for row in rows:
-            self._table.last_change += 1
+            self._last_change += 1
             self._there.pop(row.key, None)
             self._new.pop(row.key, None)
             self._gone.add(row.key)
         return []
 
 
-def _created(session: Session, table: OnlineTable, keys: Sequence[str], now: datetime) -> dict[str, datetime]:
-    """When those of the keys that are there were created. A row past its time counts as gone, and is."""
+def _find(
+    connection: Connection, table: TableState, keys: Sequence[str], now: datetime
+) -> tuple[dict[str, datetime], list[str]]:
+    """When those of the keys that are there were created, and those whose rows are past their time: they are to go."""
     floor = floor_of(table, now)
-    found: dict[str, datetime] = {}
+    there: dict[str, datetime] = {}
     past: list[str] = []
     wanted = list(dict.fromkeys(keys))
     for begin in range(0, len(wanted), KEYS_AT_ONCE):
-        some = wanted[begin : begin + KEYS_AT_ONCE]
-        for key, created_at, updated_at in session.execute(
-            _CREATED, {"table": table.online_table_id, "keys": some}
-        ).tuples():
+        asked = {"table": table.online_table_id, "keys": wanted[begin : begin + KEYS_AT_ONCE]}
+        for key, created_at, updated_at in connection.execute(_FIND, asked):
             if floor is not None and updated_at < floor:
                 past.append(key)
             else:
-                found[key] = created_at
-    if past:
-        _delete_keys(session, table, past)
-        table.row_count -= len(past)
-        table.last_change += 1
-    return found
+                there[key] = created_at
+    return there, past
 
 
-def _delete_keys(session: Session, table: OnlineTable, keys: list[str]) -> None:
-    for begin in range(0, len(keys), KEYS_AT_ONCE):
-        some = keys[begin : begin + KEYS_AT_ONCE]
-        session.execute(_DELETE, {"table": table.online_table_id, "keys": some})
-
-
-_CREATED = select(OnlineRow.primary_key, OnlineRow.created_at, OnlineRow.updated_at).where(
-    OnlineRow.online_table_id == bindparam("table"), OnlineRow.primary_key.in_(bindparam("keys", expanding=True))
+_TABLE = select(OnlineTable.__table__).where(OnlineTable.online_table_id == bindparam("table")).with_for_update()
+_SAVE_TABLE = (
+    update(OnlineTable.__table__)  # type: ignore[arg-type]  # a table, whatever the mapping calls it
+    .where(OnlineTable.online_table_id == bindparam("table"))
+    .values(last_change=bindparam("last_change"), row_count=bindparam("row_count"), columns=bindparam("columns"))
 )
-_DELETE = (
-    delete(OnlineRow)
-    .where(OnlineRow.online_table_id == bindparam("table"))
-    .where(OnlineRow.primary_key.in_(bindparam("keys", expanding=True)))
-    .execution_options(synchronize_session=False)
+_THESE = (
+    OnlineRow.online_table_id == bindparam("table"),
+    OnlineRow.primary_key.in_(bindparam("keys", expanding=True)),
 )
+_FIND = select(OnlineRow.primary_key, OnlineRow.created_at, OnlineRow.updated_at).where(*_THESE)
+_DELETE = delete(OnlineRow).where(*_THESE)
 
 
 def _upsert(statement: sqlite.Insert | postgresql.Insert) -> Executable:
