@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from benchmarks.measure import Options, Row, as_markdown, load
 
-NAMES = ("predict", "update", "start", "table", "environment")
+NAMES = ("predict", "update", "start", "table", "environment", "online")
 
 
 def main() -> int:

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import abacusai
@@ -47,10 +48,8 @@ def sqlite_url(tmp_path: Path) -> str:
 @pytest.fixture
 def postgresql_url(postgresql: sa.URL) -> Iterator[str]:
     """The URL of a fresh, empty PostgreSQL database, dropped at the end whoever is still connected."""
-    name = f"test_{uuid.uuid4().hex}"
-    _execute(postgresql, f'CREATE DATABASE "{name}"')
-    yield postgresql.set(database=name).render_as_string(hide_password=False)
-    _execute(postgresql, f'DROP DATABASE "{name}" WITH (FORCE)')
+    with _fresh_postgresql(postgresql) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +106,19 @@ def shared_yard() -> Iterator[Yard]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shared_yard_of_each(request: pytest.FixtureRequest) -> Iterator[Yard]:
+    """As `shared_yard`, once on each kind of database."""
+    folder = Path(tempfile.mkdtemp(prefix="yard-", dir="/tmp"))
+    with ExitStack() as stack:
+        is_postgresql = request.param == "postgresql"
+        server = request.getfixturevalue("postgresql") if is_postgresql else None
+        url = stack.enter_context(_fresh_postgresql(server)) if server is not None else ""
+        settings = Settings.load({}, home=folder, cache=shared_cache(), port=0, poll_s=0.1, database_url=url)
+        yield stack.enter_context(Yard(settings))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture
 def client(yard: Yard) -> abacusai.ApiClient:
     """The official client, logged in to `yard`."""
@@ -116,6 +128,14 @@ def client(yard: Yard) -> abacusai.ApiClient:
 def shared_cache() -> Path:
     """Where environments built by tests are kept between runs."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelyard-tests"
+
+
+@contextmanager
+def _fresh_postgresql(server: sa.URL) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex}"
+    _execute(server, f'CREATE DATABASE "{name}"')
+    yield server.set(database=name).render_as_string(hide_password=False)
+    _execute(server, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def _execute(url: sa.URL, statement: str) -> None:

@@ -59,7 +59,7 @@ MEANING: dict[str, Callable[[Everything], object]] = {
             "apiKeyId", "applicationConnectorId", "batchPredictionId", "batchPredictionVersion", "databaseConnectorId",
             "datasetId", "datasetVersion", "deploymentId", "deploymentToken",
             "featureGroupId", "featureGroupOperationRunId", "featureGroupVersion", "modelId",
-            "modelVersion", "projectId", "refreshPipelineRunId", "refreshPolicyId", "uploadId",
+            "modelVersion", "projectId", "refreshPipelineRunId", "refreshPolicyId", "streamingToken", "uploadId",
         )
     },
     "sinceProjectId": one("projectId"),
@@ -92,7 +92,7 @@ MEANING_IN: dict[tuple[str, str], Callable[[Everything], object]] = {
 #: Things that this platform has none of: their ids are refused, or passed over, whatever they say.
 ABSENT = {
     "featureGroupTemplateId", "modelMonitorIds", "notebookId", "notebookIds",
-    "predictionOperatorId", "streamingToken",
+    "predictionOperatorId",
 }  # fmt: skip
 #: Where a parameter names what is to be made, and so means nothing that is there.
 MAKES = {
@@ -102,6 +102,7 @@ MAKES = {
     ("createBatchPrediction", "tableName"), ("setBatchPredictionFeatureGroupOutput", "tableName"),
     ("createSamplingFeatureGroup", "tableName"), ("createMergeFeatureGroup", "tableName"),
     ("createSnapshotFeatureGroup", "tableName"),
+    ("createOnlineFeatureGroup", "tableName"), ("createStreamingDataset", "tableName"),
 }  # fmt: skip
 
 
@@ -163,7 +164,11 @@ PLAIN: dict[str, Callable[[Everything], object]] = {
     "bucket": lambda _: "s3://bucket",
     "connectionString": lambda _: "AccountName=account;AccountKey=a2V5",
     "service": lambda _: "POSTGRESQL",
+    "primaryKey": lambda _: "id",
+    "data": lambda _: {"id": "1"},
 }
+#: As above, where a name means another thing in one action than elsewhere.
+PLAIN_IN: dict[tuple[str, str], object] = {("appendMultipleData", "data"): [{"id": "1"}]}
 
 
 def valid_values(action: Action, mine: Everything) -> dict[str, Any]:
@@ -176,7 +181,7 @@ def valid_values(action: Action, mine: Everything) -> dict[str, Any]:
         if (action.name, name) in MAKES:
             values[name] = "a_new_table"
         elif name in PLAIN:
-            values[name] = PLAIN[name](mine)
+            values[name] = PLAIN_IN.get((action.name, name)) or PLAIN[name](mine)
         else:
             assert names_an_object(parameter), f"{action.name} requires {name}: give a value for it in PLAIN"
             means = meaning_of(action, parameter)
@@ -247,6 +252,7 @@ def make_everything(yard: Yard, organization_id: OrganizationId, prefix: str) ->
         "refreshPipelineRunId": fired["refreshPipelineRunId"],
         "refreshPolicyId": policy["refreshPolicyId"],
         "sqlFeatureGroupId": made["featureGroupId"],
+        "streamingToken": yard.call("createStreamingToken")["streamingToken"],
         "uploadId": upload["uploadId"],
     }
     return Everything(yard, organization_id, ids, table_name)

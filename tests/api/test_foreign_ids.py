@@ -43,7 +43,7 @@ CASES = [
     if names_an_object(parameter)
     and parameter.wire_name not in ABSENT
     and (action.name, parameter.wire_name) not in MAKES
-    and action.auth is Auth.KEY
+    and action.auth in (Auth.KEY, Auth.STREAMING_TOKEN)
 ]
 #: Names of tables are no ids: an absent one is an InvalidParameterError that tells the nearest of one's own.
 BY_NAME = {"trainingInputTables", "sql", "query", ("createFeatureGroupFromFunction", "inputFeatureGroups")}
@@ -99,6 +99,8 @@ def expected(action: Action, parameter: Parameter) -> set[str]:
     where = (action.name, parameter.wire_name)
     if where in BY_NAME or (parameter.wire_name in BY_NAME):
         return {"InvalidParameterError"}
+    if parameter.wire_name == "streamingToken" and action.auth is Auth.STREAMING_TOKEN:
+        return {"GenericPermissionDeniedError"}
     return {"InvalidParameterError"} if where in NOT_THERE_YET | CONTRADICTED else {"DataNotFoundError"}
 
 

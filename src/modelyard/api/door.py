@@ -113,6 +113,8 @@ class Door:
             self._guard.check_origin(request)
         holder = await self._authenticate(request, action)
         async with wire_values(request, self._settings) as values:
+            if holder is None and action.auth is Auth.STREAMING_TOKEN and not values.get("streamingToken"):
+                raise GenericPermissionDeniedError("Neither a streaming token nor an API key was given")
             arguments = await self._decode(request, action, values)
             call = self._call(request, holder, request_id)
             if action.deferred:

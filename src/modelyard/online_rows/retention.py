@@ -127,7 +127,7 @@ def _sweep_some(database: Database, table_id: OnlineTableId, now: datetime) -> i
         oldest = select(OnlineRow.change, OnlineRow.updated_at).where(mine).order_by(OnlineRow.change)
         past = [
             change
-            for change, updated_at in session.execute(oldest.limit(ROWS_AT_ONCE)).tuples()
+            for change, updated_at in session.execute(oldest.limit(ROWS_AT_ONCE))
             if floor is None or updated_at < floor
         ]
         if not past:

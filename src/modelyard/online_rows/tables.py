@@ -55,7 +55,8 @@ def last_changes(session: Session, table_ids: Sequence[OnlineTableId]) -> dict[O
     if not table_ids:
         return {}
     found = select(OnlineTable.online_table_id, OnlineTable.last_change)
-    return dict(session.execute(found.where(OnlineTable.online_table_id.in_(table_ids))).tuples().all())
+    rows = session.execute(found.where(OnlineTable.online_table_id.in_(table_ids)))
+    return {table_id: last_change for table_id, last_change in rows}
 
 
 def check_primary_key(primary_key: str) -> None:

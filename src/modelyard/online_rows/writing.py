@@ -161,8 +161,8 @@ class _Page:
     def __init__(self, connection: Connection, table: TableState, keys: Sequence[str], now: datetime) -> None:
         self._table, self._now = table, now
         self._columns: dict[str, str] = dict(table.columns)
-        self._last_change = table.last_change
         there, past = _find(connection, table, keys, now)
+        self._last_change = table.last_change + len(past)
         #: Key -> the moment of its creation.
         self._there = there
         self._count = table.row_count - len(there) - len(past)  # without those that this is about
