@@ -171,14 +171,22 @@ def _group_shape(
         update_timestamp_key=index.update_timestamp_key,
         lookup_keys=index.lookup_keys,
         indexing_config=index,
-        sampling_config=made_from.sampling or None,
-        merge_config=made_from.merge or None,
         feature_expression=made_from.sql if group.source_type == SourceType.DATASET else None,
         concatenation_config=_concatenation(made_from),
-        streaming_enabled=group.source_type == SourceType.ONLINE,
-        streaming_ready=group.source_type == SourceType.ONLINE,
+        **_of_its_kind(group, made_from),
         **_WITHOUT,
     )
+
+
+def _of_its_kind(group: FeatureGroup, made_from: Definition) -> dict[str, Any]:
+    """What only groups of some kinds have."""
+    is_online = group.source_type == SourceType.ONLINE
+    return {
+        "streaming_enabled": is_online,
+        "streaming_ready": is_online,
+        "sampling_config": made_from.sampling or None,
+        "merge_config": made_from.merge or None,
+    }
 
 
 def _has_tried(newest: FeatureGroupVersion | None, whole: FeatureGroupVersion | None) -> bool:

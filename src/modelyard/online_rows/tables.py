@@ -56,7 +56,7 @@ def last_changes(session: Session, table_ids: Sequence[OnlineTableId]) -> dict[O
         return {}
     found = select(OnlineTable.online_table_id, OnlineTable.last_change)
     rows = session.execute(found.where(OnlineTable.online_table_id.in_(table_ids)))
-    return {table_id: last_change for table_id, last_change in rows}
+    return {row.online_table_id: row.last_change for row in rows}
 
 
 def check_primary_key(primary_key: str) -> None:
