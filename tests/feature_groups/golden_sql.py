@@ -1,38 +1,12 @@
-"""Queries in the dialect that users write, each with the rows that it must give over three small tables.
+"""Queries in the dialect that users write, each with the rows that it must give over the tables of `golden`.
 
 Every value was worked out by hand from the documentation of Spark SQL; where Spark and the engine differ by nature,
 the rows are Spark's.
 """
 
 # ruff: noqa: E501 - a query is read best in one line
-from typing import Any, NamedTuple
-
-#: Table -> its columns (with the engine's types) and rows.
-TABLES: dict[str, tuple[dict[str, str], list[tuple[Any, ...]]]] = {
-    "events": (
-        {"id": "BIGINT", "customer": "VARCHAR", "amount": "DOUBLE", "day": "DATE", "at": "TIMESTAMP"},
-        [
-            (1, "ann", 10.0, "2024-01-01", "2024-01-01 10:30:00"),
-            (2, "ann", 20.5, "2024-01-31", "2024-01-31 23:59:59"),
-            (3, "bob", None, "2024-03-01", "2024-03-01 00:00:00"),
-            (4, None, 7.0, "2023-06-15", None),
-        ],
-    ),
-    "customers": (
-        {"customer": "VARCHAR", "Country": "VARCHAR", "tags": "VARCHAR"},
-        [("ann", "FR", "a,b"), ("bob", None, ""), ("cyd", "DE", "c")],
-    ),
-    "empty_table": ({"id": "BIGINT", "name": "VARCHAR"}, []),
-}
-
-
-class Golden(NamedTuple):
-    """A query and its rows; dates are ISO text, and rows come in the query's own order."""
-
-    name: str
-    query: str
-    rows: list[tuple[Any, ...]]
-
+from tests.feature_groups.golden import Golden
+from tests.feature_groups.golden_functions import MORE
 
 QUERIES = [
     Golden("if", "SELECT id, IF(amount > 9, 'big', 'small') s FROM events ORDER BY id",
@@ -129,3 +103,4 @@ QUERIES = [
     Golden("stddev and variance", "SELECT ROUND(stddev(id), 3) s, ROUND(variance(id), 3) v FROM events", [(1.291, 1.667)]),
     Golden("values", "SELECT a, b FROM VALUES (1, 'x'), (2, 'y') AS t(a, b) ORDER BY a", [(1, "x"), (2, "y")]),
 ]  # fmt: skip
+QUERIES += MORE

@@ -3,7 +3,7 @@
 import datetime
 import decimal
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,18 @@ from modelyard.feature_groups.sql import Query
 from modelyard.sandbox import Guest, Limits, Sandbox
 from modelyard.settings import Settings
 from tests.conftest import shared_cache
-from tests.feature_groups.golden_sql import QUERIES, TABLES, Golden
+from tests.feature_groups.golden import TABLES, Golden
+from tests.feature_groups.golden_sql import QUERIES
 
 pytestmark = pytest.mark.sandbox
 
 _TYPES = {
     "BIGINT": pa.int64(), "VARCHAR": pa.large_string(), "DOUBLE": pa.float64(), "DATE": pa.date32(),
-    "TIMESTAMP": pa.timestamp("us"),
+    "TIMESTAMP": pa.timestamp("us"), "INTEGER": pa.int32(), "BOOLEAN": pa.bool_(), "DECIMAL": pa.decimal128(10, 2),
 }  # fmt: skip
-_READ = {"DATE": datetime.date.fromisoformat, "TIMESTAMP": datetime.datetime.fromisoformat}
+_READ: dict[str, Callable[[str], Any]] = {
+    "DATE": datetime.date.fromisoformat, "TIMESTAMP": datetime.datetime.fromisoformat, "DECIMAL": decimal.Decimal,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +72,12 @@ def test_a_query_gives_the_rows_that_its_dialect_promises(golden: Golden, guest:
     assert reply.result is not None
     with guest.open(reply.result["twin"]) as file:
         found = pa.ipc.open_file(file.read()).read_all()
-    rows = [tuple(_plain(value) for value in row.values()) for row in found.to_pylist()]
+    rows = list(zip(*(map(_plain, column.to_pylist()) for column in found.columns), strict=True))
     assert rows == golden.rows, engine_sql
+
+
+def test_there_are_a_hundred_queries_and_no_name_comes_twice() -> None:
+    assert len({golden.name for golden in QUERIES}) == len(QUERIES) > 100
 
 
 def _value(kind: str, value: Any) -> Any:
@@ -80,4 +87,6 @@ def _value(kind: str, value: Any) -> Any:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime.date | datetime.datetime):
         return value.isoformat()
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
     return float(value) if isinstance(value, decimal.Decimal) else value

@@ -129,7 +129,8 @@ def test_no_text_raises_anything_but_a_refusal(text: str) -> None:
     [
         ("SELECT amuont FROM events", r"line 1, column 8: there is no column 'amuont'; did you mean amount\?"),
         ("SELECT id FROM events WHERE\n  amuont > 1", "line 2, column 3: there is no column 'amuont'"),
-        ("SELECT e.nam FROM events e JOIN customers c ON e.id = c.id", "no column 'nam'; did you mean name"),
+        ("SELECT c.nam FROM events e JOIN customers c ON e.id = c.id", "no column 'nam'; did you mean name"),
+        ("SELECT e.nam FROM events e JOIN customers c ON e.id = c.id", "no column 'nam'; there are id, amount"),
     ],
 )
 def test_a_column_that_no_table_has_is_named_with_its_nearest(query: str, message: str) -> None:

@@ -6,7 +6,7 @@ configuration is locked. The query is in DuckDB's own dialect already.
 
 from typing import TYPE_CHECKING, Any
 
-from . import engine, frames, parts
+from . import engine, frames, parts, spark_macros
 from .failures import Refused
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def sql(work: "Work") -> dict[str, object]:
     connection = engine.connect(work.message, shut=True)
     for name, number in tables.items():
         connection.register(name, _sliced(frames.read_arrow(work.fds[number])[0]))
+    spark_macros.define(connection, query)
     engine.lock(connection)
     try:
         relation = _whole_numbers(connection, _selected(connection, query))
