@@ -45,6 +45,9 @@ def define(text: str) -> str:
         ("SELECT COUNT(*) FROM customers GROUP BY nme", "there is no column 'nme'; did you mean name?"),
         ("WITH a AS (SELECT id FROM events) SELECT amount FROM a", "line 1, column 42: there is no column 'amount'"),
         ("SELECT x FROM (SELECT id FROM events) t", "there is no column 'x'; there are id"),
+        ("SELECT amont FROM (SELECT * FROM events) t", "there is no column 'amont'; did you mean amount?"),
+        ("SELECT amount FROM (SELECT * EXCEPT (amount) FROM events) t", "there is no column 'amount'; there are id"),
+        ("WITH a AS (SELECT e.*, 1 AS one FROM events e) SELECT two FROM a", "there is no column 'two'; there are id, amount, one"),
         ("SELECT (SELECT nme FROM customers LIMIT 1) FROM events", "there is no column 'nme'; did you mean name?"),
         ("SELECT id FROM events UNION SELECT nme FROM customers", "line 1, column 36: there is no column 'nme'"),
         # Functions
@@ -86,6 +89,9 @@ def test_a_mistake_is_named_with_its_place(query: str, message: str) -> None:
         "SELECT s.k FROM (SELECT struct(id AS k) s FROM events)",
         "SELECT amount a FROM events GROUP BY a HAVING a > 1 ORDER BY a",
         "SELECT * FROM (SELECT id, amount FROM events) PIVOT (SUM(amount) FOR id IN (1, 2))",
+        "SELECT amount, name FROM (SELECT e.*, c.name FROM events e JOIN customers c USING (id)) t",
+        "SELECT id FROM (SELECT * FROM events JOIN customers USING (id)) t",
+        "SELECT x.id FROM (SELECT * FROM events) x JOIN (SELECT * FROM customers) y ON x.id = y.id",
         "SELECT t.x, pos FROM events LATERAL VIEW posexplode(array(id)) t AS pos, x",
     ],
 )

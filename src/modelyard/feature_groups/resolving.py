@@ -97,13 +97,30 @@ def _sources(scope: Scope, known: Known) -> dict[str, Sequence[str] | None]:
     for alias, source in scope.sources.items():
         if alias in scope.cte_sources and alias not in scope.selected_sources:
             continue
-        if isinstance(source, exp.Table):
-            found[alias] = known.get(source.name)
-        else:
-            expression = source.expression
-            names = expression.named_selects if isinstance(expression, exp.Query) else []
-            found[alias] = None if not names or "*" in names else names
+        is_table = isinstance(source, exp.Table)
+        found[alias] = known.get(source.name) if is_table else _selected(source, known)
     return found
+
+
+def _selected(scope: Scope, known: Known) -> Sequence[str] | None:
+    """The columns that a part of the query gives; None where they are not known."""
+    query = scope.expression
+    if not isinstance(query, exp.Select) or query.find(exp.Lateral, exp.Pivot):
+        names = query.named_selects if isinstance(query, exp.Query) else []
+        return None if not names or "*" in names else names
+    found: list[str] = []
+    for each in query.expressions:
+        if not each.is_star:
+            found.append(each.alias_or_name)
+            continue
+        sources = _sources(scope, known)
+        taken = [sources.get(each.table)] if isinstance(each, exp.Column) else list(sources.values())
+        if any(columns is None for columns in taken):
+            return None
+        star = each.this if isinstance(each, exp.Column) else each
+        left_out = {name.name.lower() for name in star.args.get("except_") or star.args.get("except") or []}
+        found += [name for columns in taken for name in columns or () if name.lower() not in left_out]
+    return found if all(found) else None
 
 
 def _outer(scope: Scope) -> Iterator[Scope]:
