@@ -75,7 +75,8 @@ _WIDE = ("HUGEINT", "UHUGEINT")
 
 
 def _said(error: Exception) -> str:
-    """DuckDB's message without the lines that name its own settings and pages, and without what else a name could be."""
+    """DuckDB's message without the lines that name its own settings and pages, or all that was not meant."""
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    ends = [at for at, line in enumerate(lines) if line.strip().startswith(("Possible solutions", "See https://", "Candidate "))]
+    aside = ("Possible solutions", "See https://", "Candidate ")
+    ends = [at for at, line in enumerate(lines) if line.strip().startswith(aside)]
     return "\n".join(lines[: ends[0] if ends else len(lines)])
