@@ -1,7 +1,7 @@
 """Writes a query for the engine, and refuses functions that the engine does not have, with their place.
 
 What the engine has is a list beside this file, `engine_functions.txt`: name, least and most arguments
-(`*`: any number). The gateway never loads the engine, so the list is kept, and a test asks the engine whether it is true.
+(`*`: any number). The gateway never loads the engine, so the list is kept, and a test asks it whether it is true.
 """
 
 import difflib
