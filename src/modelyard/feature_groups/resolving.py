@@ -97,8 +97,7 @@ def _sources(scope: Scope, known: Known) -> dict[str, Sequence[str] | None]:
     for alias, source in scope.sources.items():
         if alias in scope.cte_sources and alias not in scope.selected_sources:
             continue
-        is_table = isinstance(source, exp.Table)
-        found[alias] = known.get(source.name) if is_table else _selected(source, known)
+        found[alias] = known.get(source.name) if isinstance(source, exp.Table) else _selected(source, known)
     return found
 
 
