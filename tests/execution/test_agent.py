@@ -1,6 +1,7 @@
 """Agents claim, work, retry, give up, stop and die; on SQLite and on PostgreSQL."""
 
 import signal
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,13 @@ import pytest
 from modelyard.clock import utc_now
 from modelyard.container import Container
 from modelyard.execution import ClaimLost, Demand, RunContext, RunState, cancel, enqueue, read_logs
-from modelyard.execution.claims import claim_runs
+from modelyard.execution.claims import PATIENCE_S, Room, claim_runs
 from modelyard.execution.records import Run
-from modelyard.ids import AgentId, OrganizationId
-from tests.execution.conftest import Bench, lines
+from modelyard.gpus import Gpu, find_gpus
+from modelyard.ids import AgentId, OrganizationId, ProjectId
+from modelyard.sandbox.bubblewrap import Walls
+from modelyard.sandbox.limits import Limits
+from tests.execution.conftest import ONE_CORE, Bench, lines
 from tests.waiting import wait_until
 
 
@@ -188,10 +192,90 @@ def test_an_attempt_that_was_taken_over_can_write_nothing(bench: Bench) -> None:
                 assert run is not None
                 run.state = RunState.PENDING  # as a reaper leaves it
                 session.flush()
-            claims = claim_runs(session, AgentId(name), ["say"], Demand(9, 9, 0), utc_now(), 30)
+            claims = claim_runs(session, AgentId(name), ["say"], Room(Demand(9, 9, 0), Demand(9, 9, 0)), utc_now(), 30)
         contexts.append(RunContext(claims[0], bench.database, Container(), bench.settings, utc_now))
     with pytest.raises(ClaimLost), contexts[0].transaction():
         pytest.fail("the transaction must not even begin")
     with contexts[1].transaction() as session:
         contexts[1].complete(session)
     assert bench.run(run_id).state == RunState.COMPLETE
+
+
+def waiting(bench: Bench, project: str, count: int, demand: Demand = ONE_CORE) -> list[str]:
+    """Runs of a project that wait, oldest first."""
+    with bench.database.write() as session:
+        return [
+            enqueue(
+                session, "say", {"text": ""}, target="test", organization_id=OrganizationId("o"),
+                project_id=ProjectId(project), demand=demand,
+            )
+            for _ in range(count)
+        ]  # fmt: skip
+
+
+def claimed(bench: Bench, cores: float, at: datetime | None = None, whole: float = 4) -> list[str]:
+    room = Room(Demand(cores, 100, 0), Demand(whole, 100, 0))
+    with bench.database.write() as session:
+        return [each.run_id for each in claim_runs(session, AgentId("a"), ["say"], room, at or utc_now(), 30)]
+
+
+def test_projects_take_turns_however_many_runs_one_of_them_has(bench: Bench) -> None:
+    many = waiting(bench, "greedy", 200)
+    few = waiting(bench, "modest", 3)
+    assert claimed(bench, 4) == [many[0], few[0], many[1], few[1]]
+    assert claimed(bench, 2) == [many[2], few[2]], "each has two at work by now"
+
+
+def test_a_project_with_much_at_work_waits_for_one_with_nothing(bench: Bench) -> None:
+    many = waiting(bench, "greedy", 10)
+    assert claimed(bench, 4) == many[:4]
+    late = waiting(bench, "late", 1)
+    assert claimed(bench, 1) == late
+
+
+def test_room_is_kept_for_a_run_that_was_overtaken_for_long(bench: Bench) -> None:
+    [large] = waiting(bench, "large", 1, Demand(cores=4))
+    small = waiting(bench, "small", 9)
+    assert claimed(bench, 2) == small[:2], "at first it is overtaken"
+    late = utc_now() + timedelta(seconds=PATIENCE_S + 1)
+    nothing = waiting(bench, "refresh", 1, Demand(cores=0, memory_gib=0))
+    assert claimed(bench, 2, late) == nothing, "what takes nothing goes on"
+    assert claimed(bench, 4, late) == [large]
+
+
+def test_no_room_is_kept_for_what_could_never_run_here(bench: Bench) -> None:
+    waiting(bench, "large", 1, Demand(cores=4))
+    small = waiting(bench, "small", 2)
+    late = utc_now() + timedelta(seconds=PATIENCE_S + 1)
+    assert claimed(bench, 2, late, whole=3) == small
+
+
+def test_each_run_that_needs_a_gpu_gets_one_of_its_own(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    information = "Model: \t\t NVIDIA H100\nIRQ:   \t\t 24\nGPU UUID: \t GPU-%s\nDevice Minor: \t %d\n"
+    for place, (uuid, minor) in enumerate((("0aa1-b", 1), ("77ff-c", 0))):
+        folder = tmp_path / "driver" / f"0000:0{place}:00.0"
+        folder.mkdir(parents=True)
+        (folder / "information").write_text(information % (uuid, minor))
+    (tmp_path / "driver" / "0000:09:00.0").mkdir()
+    gpus = find_gpus(tmp_path / "driver")
+    assert gpus == (Gpu("GPU-0aa1-b", 1), Gpu("GPU-77ff-c", 0))
+    monkeypatch.setattr("modelyard.execution.agent.find_gpus", lambda: gpus)
+    agent = bench.start_agent(agent_cores=8)
+    one = Demand(cores=1, memory_gib=1, gpus=1)
+    runs = [bench.enqueue("linger", one, folder=str(tmp_path)) for _ in range(3)]
+    wait_until(lambda: len(agent.running) == 2)
+    held = [context.gpus for context, _ in agent._contexts()]
+    assert sorted(held) == [(gpus[0],), (gpus[1],)]
+    assert bench.run(runs[2]).state == RunState.PENDING
+    (tmp_path / "go").touch()
+    assert {bench.ended(run_id).state for run_id in runs} == {RunState.COMPLETE}
+
+
+def test_a_guest_sees_the_gpus_of_its_run_alone() -> None:
+    limits = Limits(gpus=(Gpu("GPU-0aa1-b", 3),))
+    assert limits.environment(Path("/python"), "/work")["CUDA_VISIBLE_DEVICES"] == "GPU-0aa1-b"
+    assert Limits().environment(Path("/python"), "/work")["CUDA_VISIBLE_DEVICES"] == ""
+    walls = Walls(limits, None, Path("/g"), Path("/s"), {}, {}, {}, 1, 3, 4).arguments()
+    assert [name for name in walls if name.startswith("/dev/nvidia") and name[11:].isdigit()] == ["/dev/nvidia3"] * 2

@@ -247,7 +247,7 @@ def _limits(run: RunContext, served: Deployable) -> Limits:
         memory_gib=min(float(size.memory_gib or capacity.memory_gib), capacity.memory_gib),
         processes=run.settings.guest_processes,
         scratch_gib=run.settings.scratch_gib,
-        gpus=min(int(size.use_gpu), capacity.gpus),
+        gpus=run.gpus,
     )
 
 

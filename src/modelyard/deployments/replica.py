@@ -3,11 +3,11 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from modelyard.container import Container
 from modelyard.deployments.sockets import ReplicaSocket
 from modelyard.feature_groups.twins import opened
+from modelyard.gpus import find_gpus
 from modelyard.ids import ReplicaId, new_id
 from modelyard.models.sizes import CORES, CpuSize
 from modelyard.models.versions import Deployable
@@ -71,7 +71,8 @@ def limits(settings: Settings, served: Deployable) -> Limits:
         memory_gib=served.memory_gib or settings.replica_memory_gib,
         processes=settings.guest_processes,
         scratch_gib=settings.scratch_gib,
-        gpus=int(served.use_gpu and Path("/proc/driver/nvidia/gpus").is_dir()),
+        # Replicas live on, so they reserve none, or no training would ever get one: they share what there is.
+        gpus=find_gpus() if served.use_gpu else (),
     )
 
 

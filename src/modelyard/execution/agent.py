@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import select
@@ -27,6 +26,7 @@ from modelyard.execution.logs import FLUSH_S
 from modelyard.execution.queue import Demand
 from modelyard.execution.records import AgentRecord, Run, RunState
 from modelyard.execution.wake import Bell
+from modelyard.gpus import Gpu, find_gpus
 from modelyard.ids import AgentId, RunId, new_id
 from modelyard.settings import Settings
 
@@ -63,7 +63,7 @@ class Agent:
         self.agent_id = AgentId(new_id())
         self._database, self._kinds, self._parts, self._settings, self._clock = database, kinds, parts, settings, clock
         self.events = events or RunEvents()
-        self.capacity = capacity_of(settings)
+        self.capacity, self._gpus = capacity_of(settings), find_gpus()
         self._running: dict[RunId, tuple[RunContext, threading.Thread]] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -152,20 +152,27 @@ class Agent:
             if session.scalar(waits) is None:
                 return
         with self._database.write() as session:
-            free = self._free()
-            claimed = claims.claim_runs(session, self.agent_id, self._kinds, free, now, self._settings.lease_s)
+            room = claims.Room(self._free(), self._free(lasting=True))
+            claimed = claims.claim_runs(session, self.agent_id, self._kinds, room, now, self._settings.lease_s)
         for claim in claimed:
             self._begin(claim)
 
-    def _free(self) -> Demand:
+    def _free(self, *, lasting: bool = False) -> Demand:
+        """What is free now, or, with `lasting`, what is not taken by runs that go on until they are cancelled."""
         cores, memory_gib, gpus = self.capacity
         for context, _ in self._contexts():
             claim = context.claim
-            cores, memory_gib, gpus = cores - claim.cores, memory_gib - claim.memory_gib, gpus - claim.gpus
+            if not lasting or self._kinds[claim.kind].long_lived:
+                cores, memory_gib, gpus = cores - claim.cores, memory_gib - claim.memory_gib, gpus - claim.gpus
         return Demand(cores, memory_gib, gpus)
 
+    def _free_gpus(self) -> tuple[Gpu, ...]:
+        taken = {gpu for context, _ in self._contexts() for gpu in context.gpus}
+        return tuple(gpu for gpu in self._gpus if gpu not in taken)
+
     def _begin(self, claim: Claim) -> None:
-        context = RunContext(claim, self._database, self._parts, self._settings, self._clock)
+        gpus = self._free_gpus()[: claim.gpus]
+        context = RunContext(claim, self._database, self._parts, self._settings, self._clock, gpus)
         name = f"{claim.kind} {claim.target}"
         thread = threading.Thread(target=self._attempt, args=(context,), name=name, daemon=True)
         with self._lock:
@@ -297,5 +304,6 @@ class Agent:
 def capacity_of(settings: Settings) -> Demand:
     """What this machine, or the settings, allow an agent to hand out."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
-    gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*"))) if Path("/proc/driver/nvidia/gpus").is_dir() else 0
-    return Demand(settings.agent_cores or float(os.cpu_count() or 1), settings.agent_memory_gib or memory, gpus)
+    return Demand(
+        settings.agent_cores or float(os.cpu_count() or 1), settings.agent_memory_gib or memory, len(find_gpus())
+    )

@@ -19,6 +19,7 @@ from modelyard.container import Container
 from modelyard.database import Database, JsonObject
 from modelyard.execution.logs import LogWriter
 from modelyard.execution.records import Run, RunState
+from modelyard.gpus import Gpu
 from modelyard.ids import RunId
 from modelyard.settings import Settings
 
@@ -77,8 +78,18 @@ class Claim:
 class RunContext:
     """One attempt at one run, as its function sees it."""
 
-    def __init__(self, claim: Claim, database: Database, parts: Container, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self,
+        claim: Claim,
+        database: Database,
+        parts: Container,
+        settings: Settings,
+        clock: Clock,
+        gpus: tuple[Gpu, ...] = (),
+    ) -> None:
         self.claim = claim
+        #: The GPUs that are this run's alone while it runs, as many as its claim says.
+        self.gpus = gpus
         self.parts, self.settings, self.clock = parts, settings, clock
         #: Set when the run was cancelled, was lost, or the agent stops: end soon.
         self.cancelled = threading.Event()

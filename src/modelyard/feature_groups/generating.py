@@ -30,7 +30,7 @@ def generate(
 ) -> Generated | Failure:
     """The rows of `version` from exactly those `inputs`, in the order of its definition."""
     definition = version.made_from
-    limits = limits_of(run.settings, version.cpu_size, version.memory_gib, use_gpu=version.use_gpu)
+    limits = limits_of(run.settings, version.cpu_size, version.memory_gib, gpus=run.gpus)
     if definition.online_table_id is not None:
         return take_snapshot(run, version, definition.online_table_id)
     if definition.merge:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from modelyard.execution import Demand
 from modelyard.execution.agent import capacity_of
+from modelyard.gpus import Gpu
 from modelyard.sandbox import Limits
 from modelyard.settings import Settings
 
@@ -30,14 +31,16 @@ CORES = {CpuSize.SMALL: 1.0, CpuSize.MEDIUM: 2.0, CpuSize.LARGE: 4.0}
 
 
 def demand_of(settings: Settings, cpu_size: str | None, memory_gib: int | None, *, use_gpu: bool = False) -> Demand:
-    """What a run of that size asks of its agent, cut to what this machine has."""
+    """What a run of that size asks of its agent, cut so that it need not wait until nothing else runs here."""
     capacity = capacity_of(settings)
     cores = CORES[CpuSize(cpu_size)] if cpu_size else DEFAULT.cores
     memory = float(memory_gib) if memory_gib else DEFAULT.memory_gib
-    return Demand(min(cores, capacity.cores), min(memory, capacity.memory_gib), int(use_gpu))
+    return Demand(min(cores, capacity.cores), min(memory, capacity.memory_gib / 2), int(use_gpu))
 
 
-def limits_of(settings: Settings, cpu_size: str | None, memory_gib: int | None, *, use_gpu: bool = False) -> Limits:
+def limits_of(
+    settings: Settings, cpu_size: str | None, memory_gib: int | None, *, gpus: tuple[Gpu, ...] = ()
+) -> Limits:
     """What the guest of such a run may use; without a size, the memory of the whole agent."""
     return Limits(
         cores=demand_of(settings, cpu_size, memory_gib).cores,
@@ -45,5 +48,5 @@ def limits_of(settings: Settings, cpu_size: str | None, memory_gib: int | None, 
         timeout_s=settings.materialization_timeout_s,
         processes=settings.guest_processes,
         scratch_gib=settings.scratch_gib,
-        gpus=int(use_gpu),
+        gpus=gpus,
     )

@@ -91,7 +91,7 @@ def limits_of(run: RunContext, plan: Plan) -> Limits:
         timeout_s=minutes * 60.0 if minutes else run.settings.training_timeout_s,
         processes=run.settings.guest_processes,
         scratch_gib=run.settings.scratch_gib,
-        gpus=int(plan.size.use_gpu),
+        gpus=run.gpus,
     )
 
 
@@ -138,7 +138,7 @@ def pins_of(environment: Environment, tables: Sequence[TableVersion], limits: Li
         "modelyard": modelyard.__version__,
         "cores": limits.cores,
         "memoryGib": limits.memory_gib,
-        "gpus": limits.gpus,
+        "gpus": len(limits.gpus),
     }
     return Pins(environment.id, environment.lock, tuple(tables), about)
 

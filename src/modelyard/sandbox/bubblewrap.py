@@ -28,7 +28,7 @@ _ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "timezone", "m
 _ETC_NETWORK = ("resolv.conf", "hosts", "nsswitch.conf", "host.conf", "gai.conf", "services", "protocols", "ssl",
                 "ca-certificates", "pki")  # fmt: skip
 _SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "dev", "proc", "etc")
-_GPU_DEVICES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset", "nvidia-caps", "dri", "kfd")
+_GPU_DEVICES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset", "nvidia-caps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Walls:
         return arguments + (self._gpus() if self.limits.gpus else [])
 
     def _gpus(self) -> list[str]:
-        names = [*_GPU_DEVICES, *(path.name for path in Path("/dev").glob("nvidia[0-9]*"))]
+        names = [*_GPU_DEVICES, *(f"nvidia{gpu.minor}" for gpu in self.limits.gpus)]
         return [part for name in names for part in ("--dev-bind-try", f"/dev/{name}", f"/dev/{name}")]
 
 

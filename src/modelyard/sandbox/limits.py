@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelyard.gpus import Gpu
+
 GIB = 1024**3
 #: Variables by which numerical libraries are told how many threads to start; read once, at their import.
 THREAD_VARIABLES = (
@@ -46,8 +48,8 @@ class Limits:
     scratch_gib: float = 20
     #: The host's network; for builds of environments, never for a model's code unless an operator says so.
     network: bool = False
-    #: GPUs that the guest sees.
-    gpus: int = 0
+    #: GPUs that the guest sees; all others are hidden from it.
+    gpus: tuple[Gpu, ...] = ()
 
     @property
     def memory_bytes(self) -> int:
@@ -74,8 +76,7 @@ class Limits:
             "TZ": "UTC",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        if not self.gpus:
-            variables["CUDA_VISIBLE_DEVICES"] = ""
+        variables["CUDA_VISIBLE_DEVICES"] = ",".join(gpu.uuid for gpu in self.gpus)
         return variables
 
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelyard.gpus import Gpu
 from modelyard.sandbox.limits import Interpreter, Limits
 from modelyard.sandbox.process import Guest
 
@@ -30,7 +31,7 @@ class _Kind:
     preload: tuple[str, ...]
     threads: int
     network: bool
-    gpus: int
+    gpus: tuple[Gpu, ...]
 
 
 class WarmGuests:

@@ -1,0 +1,36 @@
+"""The GPUs of this machine, by the names that their driver gives them: to reserve one, and to show it to a guest.
+
+Known from the driver's own files, without its libraries. Where there is no driver there is no GPU.
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+#: A folder for each GPU, named by its place on the bus. Source: the NVIDIA driver's README, "The /proc interface".
+DRIVER = Path("/proc/driver/nvidia/gpus")
+_UUID = re.compile(r"^GPU UUID:\s*(GPU-[0-9a-fA-F-]+)\s*$", re.MULTILINE)
+_MINOR = re.compile(r"^Device Minor:\s*(\d+)\s*$", re.MULTILINE)
+
+
+class Gpu(NamedTuple):
+    """One GPU."""
+
+    #: What `CUDA_VISIBLE_DEVICES` calls it, wherever it is seen from.
+    uuid: str
+    #: Its device is /dev/nvidia and this number.
+    minor: int
+
+
+def find_gpus(driver: Path = DRIVER) -> tuple[Gpu, ...]:
+    """The GPUs that can be used, in the order of their places on the bus."""
+    found = []
+    for folder in sorted(driver.glob("*")):
+        try:
+            text = (folder / "information").read_text()
+        except OSError:
+            continue
+        uuid, minor = _UUID.search(text), _MINOR.search(text)
+        if uuid and minor:
+            found.append(Gpu(uuid[1], int(minor[1])))
+    return tuple(found)
