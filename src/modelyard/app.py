@@ -54,6 +54,7 @@ from modelyard.models import actions as models_actions
 from modelyard.models import binding as models_binding
 from modelyard.models import lineage_actions as models_lineage_actions
 from modelyard.models import runs as models_runs
+from modelyard.models import training_actions as models_training_actions
 from modelyard.online_rows import actions as online_rows_actions
 from modelyard.online_rows.retention import Sweeper
 from modelyard.online_rows.tokens import StreamingTokens
@@ -105,7 +106,7 @@ SLICES = (
         feature_groups_runs,
         feature_groups_binding,
     ),
-    Slice((models_actions, models_lineage_actions), models_runs, models_binding),
+    Slice((models_actions, models_lineage_actions, models_training_actions), models_runs, models_binding),
     Slice((deployments_actions,), deployments_runs, deployments_binding),
     Slice((batch_predictions_actions,), batch_predictions_runs, batch_predictions_binding),
 )

@@ -55,8 +55,9 @@ FILE_CHUNK = 1024**2
 LARGE = 64 * 1024
 #: Calls that may be held at once until what they ask about has ended; further ones are answered as it stands.
 HELD_AT_ONCE = 64
-#: In the User-Agent of the official client, whose waits sleep two to five seconds between two looks.
-OFFICIAL = "python-abacusai"
+#: In the User-Agent of clients that poll: the official one, whose waits sleep two to five seconds between two looks,
+#: and our command line.
+POLLING = ("python-abacusai", "modelyard-cli")
 #: The session of an action that has none: whatever it is asked, there is no database behind it.
 NOWHERE = Session()
 
@@ -194,7 +195,7 @@ class Door:
 
     async def _hold(self, request: Request, result: Outcome, look: Callable[[], Outcome | After]) -> Outcome:
         """Has an official client that polls wait here for the end, for a while: it would sleep for longer."""
-        if self._held >= HELD_AT_ONCE or OFFICIAL not in request.headers.get("user-agent", ""):
+        if self._held >= HELD_AT_ONCE or not _polls(request):
             return result
         self._held += 1
         try:
@@ -221,6 +222,11 @@ class Door:
 
     async def _in_thread(self, function: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function)
+
+
+def _polls(request: Request) -> bool:
+    client = request.headers.get("user-agent", "")
+    return any(name in client for name in POLLING)
 
 
 def _response(result: Outcome, request_id: str) -> Response:

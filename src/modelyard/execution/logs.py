@@ -55,6 +55,14 @@ def read_logs(session: Session, run_id: RunId) -> RunLogs:
     return RunLogs(texts["stdout"], texts["stderr"], lines)
 
 
+def lines_after(session: Session, run_id: RunId, seq: int) -> list[tuple[int, LogLine]]:
+    """What the newest attempt of the run printed after that place, each piece with its own."""
+    newest = select(func.max(RunLog.attempt)).where(RunLog.run_id == run_id).scalar_subquery()
+    mine = (RunLog.run_id == run_id, RunLog.attempt == newest, RunLog.seq > seq)
+    rows = session.scalars(select(RunLog).where(*mine).order_by(RunLog.seq))
+    return [(row.seq, LogLine(row.at, row.stream, row.text)) for row in rows]
+
+
 class LogWriter:
     """Collects what one attempt prints and writes it in pieces. Thread-safe."""
 

@@ -221,7 +221,8 @@ def describe_model_version(
 ) -> ModelVersionShape:
     """One version of a model."""
     del wait_for_full_automl
-    return describe.describe_version(call.session, get_model_version(call.session, call.organization_id, model_version))
+    version = get_model_version(call.session, call.organization_id, model_version)
+    return describe.describe_version(call.session, version, call.clock())
 
 
 @action("GET", errors=(DataNotFoundError,))

@@ -7,12 +7,15 @@ Source: updatePythonModel, Response; what is empty here is so because a Python m
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
+import msgspec
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from modelyard.clock import iso
 from modelyard.database import JsonObject
+from modelyard.execution.waiting import what_it_waits_for
 from modelyard.ids import Digest, ModelId, ModelVersionId, RevisionId
 from modelyard.models.freshness import find_stale
 from modelyard.models.records import ENDED, Model, ModelRevision, ModelVersion, VersionStatus
@@ -75,9 +78,12 @@ def describe_models(
     return [_model(model, read, schedules.get(model.model_id, [])) for model in models]
 
 
-def describe_version(session: Session, version: ModelVersion) -> ModelVersionShape:
-    """One version."""
-    return describe_versions(session, [version])[0]
+def describe_version(session: Session, version: ModelVersion, now: datetime) -> ModelVersionShape:
+    """One version; of one that has not begun, what it waits for."""
+    [described] = describe_versions(session, [version])
+    if version.status != VersionStatus.PENDING:
+        return described
+    return msgspec.structs.replace(described, waiting_for=what_it_waits_for(session, version.run_id, now))
 
 
 def describe_versions(

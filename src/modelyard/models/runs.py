@@ -46,7 +46,8 @@ def give_up_training(session: Session, payload: JsonObject, reason: str) -> None
     """The run was given up or cancelled: the version is FAILED, unless it is gone or has ended."""
     version = session.get(ModelVersion, ModelVersionId(payload["modelVersion"]), with_for_update=True)
     if version is not None and version.status not in ENDED:
-        _fail(version, f"The training was given up: {reason}")
+        was_cancelled = reason.startswith("cancelled")
+        _fail(version, "The training was cancelled." if was_cancelled else f"The training was given up: {reason}")
         version.training_completed_at = utc_now()
 
 

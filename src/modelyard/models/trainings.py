@@ -1,13 +1,22 @@
 """What is to be seen of a training: its logs, readable while it goes on, and the metrics that it wrote down."""
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from modelyard.clock import iso
 from modelyard.execution import RunLogs, read_logs
-from modelyard.models.records import Model, ModelRevision, ModelVersion
-from modelyard.models.wire import FunctionLogsShape, ModelMetricsShape, UserExceptionShape
+from modelyard.execution.logs import lines_after
+from modelyard.execution.waiting import what_it_waits_for
+from modelyard.models.records import ENDED, Model, ModelRevision, ModelVersion, VersionStatus
+from modelyard.models.wire import (
+    FollowedLineShape,
+    FollowedLogsShape,
+    FunctionLogsShape,
+    ModelMetricsShape,
+    UserExceptionShape,
+)
 
 
 def function_logs(session: Session, version: ModelVersion, *, stdout: bool, stderr: bool) -> FunctionLogsShape:
@@ -24,6 +33,23 @@ def function_logs(session: Session, version: ModelVersion, *, stdout: bool, stde
         stderr=logs.stderr if stderr else None,
         algorithm=model.name,
         exception=UserExceptionShape(**exception) if exception else None,
+    )
+
+
+def followed_logs(session: Session, version: ModelVersion, after: int, now: datetime) -> FollowedLogsShape:
+    """What was printed after that place in the log; the end is told once nothing more can come."""
+    lines = lines_after(session, version.run_id, after)
+    waiting_for = what_it_waits_for(session, version.run_id, now)
+    return FollowedLogsShape(
+        status=version.status,
+        waiting_for=waiting_for if version.status == VersionStatus.PENDING else None,
+        error=version.error,
+        lines=[
+            FollowedLineShape(at=line.at.isoformat(timespec="milliseconds"), stream=line.stream, text=line.text)
+            for _, line in lines
+        ],
+        next=lines[-1][0] if lines else after,
+        ended=version.status in ENDED,
     )
 
 

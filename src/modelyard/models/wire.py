@@ -95,6 +95,37 @@ class ModelVersionShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     code_source: CodeSourceShape
     model_config: Config
     deployable_algorithms: list[DeployableAlgorithmShape]
+    #: Ours: what a training that has not begun waits for, in a sentence. Null in lists.
+    waiting_for: str | None = None
+
+
+class FollowedLineShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A piece of what a training printed."""
+
+    at: str
+    #: stdout, stderr, or gap: a note on what was left out.
+    stream: str
+    text: str
+
+
+class FollowedLogsShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What is new in the log of a training."""
+
+    status: str
+    #: What a training that has not begun waits for.
+    waiting_for: str | None
+    #: Why it failed, with the user's own traceback in the log's place in `getTrainingLogs`.
+    error: str | None
+    lines: list[FollowedLineShape]
+    #: To be given as `after` in the next call.
+    next: int
+    #: Nothing more will come.
+    ended: bool
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is nothing new yet, and something may come."""
+        return not self.lines and not self.ended
 
 
 class ModelShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
