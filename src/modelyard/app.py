@@ -53,6 +53,7 @@ from modelyard.feature_groups.online_targets import OnlineTargets
 from modelyard.models import actions as models_actions
 from modelyard.models import binding as models_binding
 from modelyard.models import lineage_actions as models_lineage_actions
+from modelyard.models import revision_actions as models_revision_actions
 from modelyard.models import runs as models_runs
 from modelyard.models import training_actions as models_training_actions
 from modelyard.online_rows import actions as online_rows_actions
@@ -106,7 +107,11 @@ SLICES = (
         feature_groups_runs,
         feature_groups_binding,
     ),
-    Slice((models_actions, models_lineage_actions, models_training_actions), models_runs, models_binding),
+    Slice(
+        (models_actions, models_lineage_actions, models_revision_actions, models_training_actions),
+        models_runs,
+        models_binding,
+    ),
     Slice((deployments_actions,), deployments_runs, deployments_binding),
     Slice((batch_predictions_actions,), batch_predictions_runs, batch_predictions_binding),
 )

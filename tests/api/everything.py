@@ -59,10 +59,13 @@ MEANING: dict[str, Callable[[Everything], object]] = {
             "apiKeyId", "applicationConnectorId", "batchPredictionId", "batchPredictionVersion", "databaseConnectorId",
             "datasetId", "datasetVersion", "deploymentId", "deploymentToken",
             "featureGroupId", "featureGroupOperationRunId", "featureGroupVersion", "modelId",
-            "modelVersion", "projectId", "refreshPipelineRunId", "refreshPolicyId", "streamingToken", "uploadId",
+            "modelRevision", "modelVersion", "projectId", "refreshPipelineRunId", "refreshPolicyId", "streamingToken",
+            "uploadId",
         )
     },
     "sinceProjectId": one("projectId"),
+    "baseModelRevision": one("modelRevision"),
+    "startAfterRevision": one("modelRevision"),
     "batchPredictionIds": many("batchPredictionId"),
     "datasetIds": many("datasetId"),
     "deploymentIds": many("deploymentId"),
@@ -220,6 +223,8 @@ def make_everything(yard: Yard, organization_id: OrganizationId, prefix: str) ->
         "createModelFromPython", projectId=project_id, functionSourceCode=SOURCE, trainFunctionName="train",
         predictFunctionName="predict", trainingInputTables=[table_name],
     )  # fmt: skip
+    yard.call("updatePythonModel", modelId=model["modelId"], memory=2)
+    revisions = yard.call("listModelRevisions", "GET", modelId=model["modelId"])
     model_version = bench.make_version(model_id=ModelId(model["modelId"]))
     deployment_id = yard.call("createDeployment", modelVersion=model_version, start=False)["deploymentId"]
     token = bench.token()
@@ -247,6 +252,7 @@ def make_everything(yard: Yard, organization_id: OrganizationId, prefix: str) ->
         "featureGroupOperationRunId": operation["featureGroupOperationRunId"],
         "featureGroupVersion": versions[0]["featureGroupVersion"],
         "modelId": model["modelId"],
+        "modelRevision": revisions[-1]["modelRevision"],
         "modelVersion": model_version,
         "projectId": project_id,
         "refreshPipelineRunId": fired["refreshPipelineRunId"],

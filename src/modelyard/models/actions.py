@@ -5,7 +5,6 @@ from typing import Annotated, Any
 from sqlalchemy import select
 
 from modelyard.actions import Call, action, while_status
-from modelyard.database import Database
 from modelyard.errors import (
     ConflictError,
     DataNotFoundError,
@@ -17,6 +16,7 @@ from modelyard.feature_groups import lineage
 from modelyard.feature_groups.tables import get_feature_groups
 from modelyard.ids import DeploymentId, FeatureGroupId, ModelId, ModelVersionId, ProjectId
 from modelyard.models import describe, removal, revisions
+from modelyard.models.answering import answer
 from modelyard.models.definition import Changes, check_flag, check_training_config
 from modelyard.models.events import ModelEvents
 from modelyard.models.heads import find_head
@@ -90,7 +90,7 @@ def create_model_from_python(
         training_config=check_training_config(training_config),
     )
     made = revisions.create(call, project_id, None if name is None else check_name(name), changes)
-    return _answer(call, made, function_source_code)
+    return answer(call, made, function_source_code)
 
 
 @action(
@@ -134,7 +134,7 @@ def update_python_model(
         package_requirements=None if package_requirements is None else parse_requirements(package_requirements),
         training_config=check_training_config(training_config),
     )
-    return _answer(call, revisions.revise(call, model_id, changes), changes.source)
+    return answer(call, revisions.revise(call, model_id, changes), changes.source)
 
 
 @action("PATCH", errors=(DataNotFoundError, InvalidParameterError, ConflictError), own_transaction=True)
@@ -151,7 +151,7 @@ def set_model_training_config(
         groups = get_feature_groups(call.session, call.organization_id, feature_group_ids)
         tables = [group.table_name for group in groups]
     changes = Changes(training_config=check_training_config(training_config), training_input_tables=tables)
-    return _answer(call, revisions.revise(call, model_id, changes), changes.source)
+    return answer(call, revisions.revise(call, model_id, changes), changes.source)
 
 
 @action("POST", errors=(DataNotFoundError, InvalidEnumParameterError, InvalidParameterError))
@@ -308,14 +308,6 @@ def delete_model(call: Call, *, model_id: ModelId) -> None:
 def delete_model_version(call: Call, *, model_version: ModelVersionId) -> None:
     """Deletes one version of a model; refused while a deployment stands on it."""
     removal.delete_version(call.session, get_model_version(call.session, call.organization_id, model_version))
-
-
-def _answer(call: Call, revised: revisions.Revised, source: str | None) -> ModelShape:
-    """The changed model, read anew: the call's own session may see the time before the change."""
-    known = {} if source is None else {revised.head.source_digest: source}
-    with call.parts.get(Database).read() as session:
-        heads = {revised.model.model_id: revised.head}
-        return describe.describe_models(session, [revised.model], heads=heads, texts=known)[0]
 
 
 def _refuse_algorithms(**given: list[Any] | dict[str, Any] | None) -> None:

@@ -114,6 +114,8 @@ class ModelRevision(Record):
     training_config: Mapped[JsonObject | None]
     #: Equal for revisions that would train the same model and serve it the same way.
     fingerprint: Mapped[Digest]
+    #: The earlier revision that this one brought back.
+    restores: Mapped[RevisionId | None]
     notebook_id: Mapped[str | None]
     created_by: Mapped[UserId]
     created_at: Mapped[datetime]

@@ -6,15 +6,16 @@ A revision that came in between is no obstacle: the changes are merged again upo
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Table, bindparam, insert, update
+from sqlalchemy import Row, Table, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from modelyard.actions import Call
 from modelyard.database import Database
-from modelyard.errors import ConflictError, InvalidParameterError
+from modelyard.errors import ConflictError, DataNotFoundError, InvalidParameterError
 from modelyard.feature_groups import lineage
+from modelyard.feature_groups.records import FeatureGroup
 from modelyard.feature_groups.tables import get_by_table_names
 from modelyard.ids import FeatureGroupId, ModelId, OrganizationId, ProjectId, RevisionId, new_id
 from modelyard.models import definition as definitions
@@ -90,6 +91,47 @@ def revise(call: Call, model_id: ModelId, changes: Changes) -> Revised:
     raise ConflictError(f"Model {model_id} is being changed by others all the time; try again.")
 
 
+def restore(call: Call, model_id: ModelId, revision_id: RevisionId) -> Revised:
+    """A new revision of the model that says what an earlier one said; ConflictError where that can't work any more."""
+    database = call.parts.get(Database)
+    with database.read() as session:
+        _, head = find_head(session, call.organization_id, model_id)
+        restored = session.get(ModelRevision, revision_id)
+        if restored is None or restored.model_id != model_id:
+            raise DataNotFoundError(f"Model revision {revision_id} was not found in model {model_id}")
+        if restored.number == head.number:
+            raise ConflictError(f"Revision {restored.number} of model {model_id} is its newest one already.")
+        definition = _with_tables_of_today(session, call.organization_id, restored)
+        source = read_texts(session, [restored.source_digest])[restored.source_digest]
+        modules = known_modules(session, call.organization_id, source)
+    checked = definitions.check(call.parts.get(Checker), definition, source, modules)
+    with database.write() as session:
+        model, head = lock_head(session, call.organization_id, model_id)
+        session.expunge(model)
+        moved = session.execute(_MOVE_HEAD, {"id": model_id, "before": head.number}).one()
+        return _follow(session, call, Revised(model, head), moved, checked, restores=revision_id)
+
+
+def _with_tables_of_today(session: Session, organization_id: OrganizationId, revision: ModelRevision) -> Definition:
+    """What the revision says, its tables by the names that they have now; ConflictError naming those that are gone."""
+    definition = definitions.definition_of(revision)
+    query = select(FeatureGroup).where(
+        FeatureGroup.feature_group_id.in_(definition.feature_group_ids), FeatureGroup.organization_id == organization_id
+    )
+    names = {group.feature_group_id: group.table_name for group in session.scalars(query)}
+    pairs = list(zip(definition.feature_group_ids, definition.training_input_tables, strict=True))
+    gone = [f"{name} (feature group {group_id})" for group_id, name in pairs if group_id not in names]
+    if gone:
+        raise ConflictError(
+            f"Revision {revision.number} can't be brought back: it is trained on {', '.join(gone)}, which "
+            f"{'has' if len(gone) == 1 else 'have'} been deleted. Use updatePythonModel with its source and other "
+            "trainingInputTables."
+        )
+    return dataclasses.replace(
+        definition, training_input_tables=[names[FeatureGroupId(each)] for each in definition.feature_group_ids]
+    )
+
+
 def _find_tables(session: Session, organization_id: OrganizationId, changes: Changes) -> Changes:
     names = changes.training_input_tables
     if not names:
@@ -124,15 +166,27 @@ def _append(session: Session, call: Call, seen: Revised, changes: Changes, check
         checked = definitions.with_report_of(merged, checked)
         session.expunge(model)
         moved = session.execute(_MOVE_HEAD, {"id": model.model_id, "before": head.number}).one()
-    model.head, model.name, model.latest_version, model.trained_version = moved
-    if checked.feature_group_ids != head.feature_group_ids:
-        _note_tables(session, model, checked)
-    if checked.module_dependencies != head.module_dependencies:
-        _note_modules(session, model, checked)
-    return Revised(model, _keep(session, call, model, checked, changes.source))
+    return _follow(session, call, Revised(model, head), moved, checked, source=changes.source)
 
 
-def _keep(session: Session, call: Call, model: Model, definition: Definition, source: str | None) -> ModelRevision:
+def _follow(
+    session: Session, call: Call, former: Revised, moved: Row[Any], definition: Definition, *,
+    source: str | None = None, restores: RevisionId | None = None,
+) -> Revised:  # fmt: skip
+    """Keeps the definition as the revision after the former one, now that the head has `moved`."""
+    model, head = former
+    model.head, model.name, model.latest_version, model.trained_version = tuple(moved)
+    if definition.feature_group_ids != head.feature_group_ids:
+        _note_tables(session, model, definition)
+    if definition.module_dependencies != head.module_dependencies:
+        _note_modules(session, model, definition)
+    return Revised(model, _keep(session, call, model, definition, source, restores))
+
+
+def _keep(
+    session: Session, call: Call, model: Model, definition: Definition, source: str | None,
+    restores: RevisionId | None = None,
+) -> ModelRevision:  # fmt: skip
     if source is not None:
         put_text(session, source)
     values = {field.name: getattr(definition, field.name) for field in dataclasses.fields(definition)}
@@ -141,6 +195,7 @@ def _keep(session: Session, call: Call, model: Model, definition: Definition, so
         "model_id": model.model_id,
         "number": model.head,
         "fingerprint": definitions.fingerprint(definition, definition.feature_group_ids, definition.training_config),
+        "restores": restores,
         "notebook_id": call.notebook_id,
         "created_by": call.principal.user_id,
         "created_at": call.clock(),

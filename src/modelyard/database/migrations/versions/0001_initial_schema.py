@@ -517,6 +517,7 @@ def upgrade() -> None:
     sa.Column('publishing_msg', sa.JSON(none_as_null=True), nullable=False),
     sa.Column('training_config', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('fingerprint', sa.String(), nullable=False),
+    sa.Column('restores', sa.String(), nullable=True),
     sa.Column('notebook_id', sa.String(), nullable=True),
     sa.Column('created_by', sa.String(), nullable=False),
     sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
