@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from benchmarks.measure import Options, Row, as_markdown, load
 
-NAMES = ("predict", "update", "start", "table", "environment", "online")
+NAMES = ("predict", "update", "start", "table", "imports", "environment", "online")
 
 
 def main() -> int:
@@ -20,11 +20,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=usual.rounds, help="repetitions of each measurement")
     parser.add_argument("--seconds", type=float, default=usual.seconds, help="seconds of load in each repetition")
     parser.add_argument("--rows", type=int, default=usual.rows, help="rows of the large table")
+    parser.add_argument("--megabytes", type=int, default=usual.megabytes, help="size of the file that is imported")
     given = parser.parse_args()
     unknown = [name for name in given.names if name not in NAMES]
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
-    options = Options(given.rounds, given.seconds, given.rows)
+    options = Options(given.rounds, given.seconds, given.rows, given.megabytes)
     return _run_all(given.names or list(NAMES), options)
 
 

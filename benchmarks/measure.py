@@ -16,6 +16,8 @@ class Options:
     seconds: float = 3.0
     #: Rows of the large table.
     rows: int = 10_000_000
+    #: Size of the imported file.
+    megabytes: int = 200
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,3 +78,45 @@ def test_folders_of_dead_processes_are_swept_and_those_of_living_ones_kept(tmp_p
     first.close()
     second.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_taken_by_moving_it(tmp_path: Path) -> None:
+    folder = tmp_path / "scratch"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "file").write_bytes(b"rows")
+    (folder / "deep" / "file").chmod(0o666)
+    inode = (folder / "deep" / "file").stat().st_ino
+    with scratch.take_file(folder, "deep/file", tmp_path / "taken", may_move=True) as taken:
+        assert taken.read() == b"rows"
+    found = (tmp_path / "taken").stat()
+    assert (found.st_ino, found.st_mode & 0o777, found.st_uid) == (inode, 0o600, os.geteuid())
+    assert not (folder / "deep" / "file").exists()
+
+
+@pytest.mark.parametrize("has_second_name", [False, True])
+def test_a_file_that_another_may_still_write_is_copied(tmp_path: Path, *, has_second_name: bool) -> None:
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    (folder / "file").write_bytes(b"rows")
+    if has_second_name:
+        (folder / "other").hardlink_to(folder / "file")
+    with (folder / "file").open("r+b") as held:
+        scratch.take_file(folder, "file", tmp_path / "taken", may_move=has_second_name).close()
+        held.write(b"evil")
+    assert (tmp_path / "taken").read_bytes() == b"rows"
+
+
+@pytest.mark.parametrize("name", ["link", "folder/inside", "pipe", "../secret", "/etc/passwd", "", "a//b", "gone"])
+def test_only_regular_files_below_the_folder_are_taken(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "inside").write_text("secret")
+    (folder / "link").symlink_to(tmp_path / "secret")
+    (folder / "folder").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(ScratchRefused):
+        scratch.take_file(folder, name, tmp_path / "taken", may_move=True)
+    assert not (tmp_path / "taken").exists()
+    assert (tmp_path / "secret").exists()

@@ -5,6 +5,7 @@ GET, and posts files as multipart forms. Where a name comes twice, the body wins
 as `Text`, since there everything is text, lists and objects are JSON text, and so on (see `modelyard.actions`).
 """
 
+import functools
 import tempfile
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from modelyard.actions import Text, UploadedFile, Wire
 from modelyard.api.guard import check_length, limited
 from modelyard.errors import InvalidRequest
 from modelyard.settings import Settings
+from modelyard.storage.own_folder import OwnFolder
 
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 #: Fields of a form beside its files.
@@ -85,7 +87,7 @@ async def _form(request: Request, settings: Settings, kind: str) -> AsyncIterato
         raise InvalidRequest(f"The form can't be read: {error}") from None
     except ClientDisconnect:
         raise InvalidRequest("The connection was closed before the form had arrived") from None
-    with tempfile.TemporaryDirectory(dir=_spool(settings), prefix="form-") as folder:
+    with tempfile.TemporaryDirectory(dir=_spool(settings.home).path, prefix="form-") as folder:
         values = _texts((name, value) for name, value in form.multi_items() if isinstance(value, str))
         for number, (name, value) in enumerate(form.multi_items()):
             if isinstance(value, UploadFile):
@@ -94,10 +96,9 @@ async def _form(request: Request, settings: Settings, kind: str) -> AsyncIterato
         yield values
 
 
-def _spool(settings: Settings) -> Path:
-    folder = settings.home / "incoming"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder
+@functools.cache
+def _spool(home: Path) -> OwnFolder:
+    return OwnFolder(home / "incoming")
 
 
 def _keep(upload: UploadFile, path: Path) -> UploadedFile:

@@ -7,7 +7,6 @@ that the host computes itself. The host never looks into the bytes.
 
 import contextlib
 import secrets
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,8 +63,8 @@ def keep_twin(settings: Settings, guest: Guest, name: str, table: Table) -> None
     """Puts the Arrow file that a guest left into the cache; ScratchRefused if there is none."""
     path = twin_path(settings, table)
     if not path.exists():
-        with guest.open(name) as source, _arriving(path) as temporary, temporary.open("xb") as target:
-            shutil.copyfileobj(source, target, 1024**2)
+        with _arriving(path) as temporary:
+            guest.take(name, temporary).close()
 
 
 def twin_path(settings: Settings, table: Table) -> Path:
@@ -74,8 +73,7 @@ def twin_path(settings: Settings, table: Table) -> Path:
 
 
 def _store(store: BlobStore, guest: Guest, part: _Part) -> TablePart:
-    with guest.open(part.path) as stream:
-        blob = store.put_stream(stream)
+    blob = store.adopt(lambda target: guest.take(part.path, target))
     return TablePart(blob.digest, max(part.rows, 0), blob.size)
 
 

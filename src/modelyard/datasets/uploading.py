@@ -5,8 +5,8 @@ Source: the SDK's `upload.py`, `upload_part`, whose thread pool's results are ne
 """
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -19,7 +19,6 @@ from modelyard.storage import Blob, BlobStore
 
 #: Parts that one upload may have. Source: the SDK's `upload.py` cuts files so that there are no more.
 MOST_PARTS = 10_000
-_CHUNK = 1024**2
 
 
 def check_part(settings: Settings, upload: Upload, number: int, data: UploadedFile) -> None:
@@ -42,16 +41,14 @@ def check_open(upload: Upload) -> None:
 
 
 def store_part(blobs: BlobStore, data: UploadedFile) -> tuple[Blob, str]:
-    """Keeps the part's bytes; gives the blob and its MD5, by which clients compare."""
+    """Moves the part's bytes into the store; gives the blob and its MD5, by which clients compare."""
     hasher = hashlib.md5(usedforsecurity=False)
 
-    def chunks() -> Iterator[bytes]:
-        with Path(data.path).open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                hasher.update(chunk)
-                yield chunk
+    def bring(target: Path) -> IO[bytes]:
+        Path(data.path).rename(target)  # both lie below the home
+        return target.open("rb")
 
-    blob = blobs.put_chunks(chunks())
+    blob = blobs.adopt(bring, hasher.update)
     return blob, hasher.hexdigest()
 
 

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import queue
+import select
 import signal
 import subprocess
 import threading
@@ -44,6 +45,12 @@ class Launched:
                 os.killpg(self.process.pid, signal.SIGKILL)
         with contextlib.suppress(OSError):
             self.process.kill()
+
+    def is_gone(self, timeout_s: float) -> bool:
+        """Whether no process of the guest is left; known behind walls only, where the first process goes last."""
+        ended = select.poll()
+        ended.register(self.init_handle, select.POLLIN)
+        return self.walled and bool(ended.poll(timeout_s * 1000))
 
     def close(self) -> None:
         with contextlib.suppress(OSError):

@@ -209,6 +209,14 @@ class Guest:
         """Opens a file of the working directory, following no link; see `scratch.open_file`."""
         return scratch.open_file(self.scratch, name)
 
+    def take(self, name: str, target: Path) -> IO[bytes]:
+        """Puts a file of the working directory at `target`, ours alone, and opens it; see `scratch.take_file`.
+
+        It is moved where nothing can have it open any more, and copied else. Call it when the guest was stopped.
+        """
+        may_move = not self.limits.network and self._launched.is_gone(_END_TIMEOUT_S)
+        return scratch.take_file(self.scratch, name, target, may_move=may_move)
+
     def pack(self, target: IO[bytes], *, count: int = 10_000, total: int | None = None) -> list[scratch.ScratchFile]:
         """Writes the user's files as one tar; see `scratch.pack`."""
         return scratch.pack(self.scratch, target, count=count, total=total)

@@ -9,6 +9,7 @@ import fcntl
 import io
 import os
 import secrets
+import shutil
 import stat
 import tarfile
 from collections.abc import Iterator
@@ -115,6 +116,42 @@ def open_file(folder: Path, name: str) -> IO[bytes]:
         os.close(handle)
         raise ScratchRefused(f"{name!r} is not a regular file.")
     return os.fdopen(handle, "rb")
+
+
+def take_file(folder: Path, name: str, target: Path, *, may_move: bool) -> IO[bytes]:
+    """Puts the regular file `name` at `target`, owned and readable by us alone, and opens it for reading.
+
+    With `may_move` it is moved, where it has no second name and lies on the same file system; else it is copied.
+    """
+    source = open_file(folder, name)
+    try:
+        if may_move and os.fstat(source.fileno()).st_nlink == 1 and _moved(folder, name, source.fileno(), target):
+            return source
+        with target.open("xb") as copy:
+            shutil.copyfileobj(source, copy, 1024**2)
+    except BaseException:
+        source.close()
+        raise
+    source.close()
+    return target.open("rb")
+
+
+def _moved(folder: Path, name: str, handle: int, target: Path) -> bool:
+    *parents, last = name.split("/")
+    root = os.open(folder, _DIRECTORY)
+    try:
+        with _directory(root, tuple(parents)) as directory:
+            os.rename(last, target, src_dir_fd=directory)
+    except OSError:
+        return False  # another file system
+    finally:
+        os.close(root)
+    if not os.path.samestat(os.fstat(handle), target.stat(follow_symlinks=False)):
+        target.unlink()
+        raise ScratchRefused(f"The file {name!r} was replaced by another.")
+    os.fchown(handle, os.geteuid(), os.getegid())
+    os.fchmod(handle, 0o600)
+    return True
 
 
 def pack(folder: Path, target: IO[bytes], *, count: int = 10_000, total: int | None = None) -> list[ScratchFile]:

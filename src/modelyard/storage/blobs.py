@@ -1,7 +1,8 @@
 """Bytes by digest: written once, never changed, found again under the sha256 of what they hold.
 
 Every write goes to a temporary file that is synced and then renamed to its digest, so a name in the store is a whole
-blob or is absent, whatever was killed when. Names are digests only; no string of a caller ever becomes a path.
+blob or is absent, whatever was killed when; what a killed process had begun is removed by the next one. Names are
+digests only; no string of a caller ever becomes a path.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
 from modelyard.ids import Digest
+from modelyard.storage.own_folder import OwnFolder
 
 CHUNK = 1024**2
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -30,8 +32,8 @@ class BlobStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._incoming = root / "incoming"
-        self._incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._own = OwnFolder(root / "incoming")
+        self._incoming = self._own.path
 
     def put_bytes(self, content: bytes) -> Blob:
         """Stores `content`; storing it again is free."""
@@ -57,6 +59,27 @@ class BlobStore:
                     size += len(chunk)
                     out.write(chunk)
                 _sync(out)
+            digest = Digest(hasher.hexdigest())
+            self._keep(temporary, digest)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return Blob(digest, size)
+
+    def adopt(self, bring: Callable[[Path], IO[bytes]], look: Callable[[bytes], None] | None = None) -> Blob:
+        """Stores a file without copying it: `bring` moves it to the path that it gets, and opens it for reading.
+
+        Nobody else may have it open for writing. It is read once for its digest; `look` sees the same pieces.
+        """
+        hasher, size = hashlib.sha256(), 0
+        temporary = self._incoming / secrets.token_hex(16)
+        try:
+            with bring(temporary) as stream:
+                while chunk := stream.read(CHUNK):
+                    hasher.update(chunk)
+                    size += len(chunk)
+                    if look is not None:
+                        look(chunk)
+                os.fsync(stream.fileno())
             digest = Digest(hasher.hexdigest())
             self._keep(temporary, digest)
         finally:

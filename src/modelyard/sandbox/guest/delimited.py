@@ -14,6 +14,8 @@ from . import arrow_types, engine, text_types
 from .failures import Refused
 from .uploads import Found, Options, Source
 
+#: DuckDB holds several of these for each thread, 32 MiB each unless told otherwise.
+_BUFFER_BYTES = 4 * 1024**2
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -34,7 +36,8 @@ def read(source: Source, options: Options) -> Found:
     try:
         relation = connection.read_csv(
             source.path, header=True, delimiter=delimiter, quotechar='"', escapechar=options.escape, compression="none",
-            names=[f"c{index}" for index in range(len(names))], dtype=dict.fromkeys(said, "VARCHAR"), **types,
+            names=[f"c{index}" for index in range(len(names))], dtype=dict.fromkeys(said, text_types.TEXT),
+            buffer_size=_BUFFER_BYTES, **types,
         )  # fmt: skip
         if len(relation.columns) != len(names):
             raise duckdb.InvalidInputException("rows of different lengths")

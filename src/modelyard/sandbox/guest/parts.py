@@ -31,7 +31,7 @@ class Sizes(NamedTuple):
 
     #: Rows, and bytes in memory, of a row group.
     group_rows: int = 1_000_000
-    group_bytes: int = 64 * 1024**2
+    group_bytes: int = 32 * 1024**2
     #: A part that has grown to this is closed, and the next one begun.
     part_bytes: int = 2 * 1024**3 - 128 * 1024**2
     #: Tables that take more than this in memory are put into their twin in place, a column chunk at a time.
