@@ -41,6 +41,7 @@ from modelyard.execution.queue import has_living_agent
 from modelyard.feature_groups import actions as feature_groups_actions
 from modelyard.feature_groups import binding as feature_groups_binding
 from modelyard.feature_groups import derived_actions as feature_groups_derived_actions
+from modelyard.feature_groups import export_actions as feature_groups_export_actions
 from modelyard.feature_groups import feature_actions as feature_groups_feature_actions
 from modelyard.feature_groups import function_actions as feature_groups_function_actions
 from modelyard.feature_groups import lock_actions as feature_groups_lock_actions
@@ -96,6 +97,7 @@ SLICES = (
         (
             feature_groups_actions,
             feature_groups_derived_actions,
+            feature_groups_export_actions,
             feature_groups_feature_actions,
             feature_groups_function_actions,
             feature_groups_lock_actions,

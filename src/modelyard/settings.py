@@ -36,6 +36,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     file_roots: tuple[Path, ...] = ()
     #: Folders that exports to `file:` locations may write to; none by default.
     file_write_roots: tuple[Path, ...] = ()
+    #: Exported CSV has a `'` before text that a spreadsheet would run (= + - @ and the like).
+    formula_safe: bool = True
+    #: Bytes of one part of an export to a folder, about.
+    export_part_bytes: int = 512 * 1024**2
+    #: Seconds for which the link to an export's file is good.
+    download_link_s: float = 3600.0
     #: Networks (10.0.0.0/8) that connectors may reach although they are private, loopback or link-local ones.
     allowed_networks: tuple[str, ...] = ()
     #: Bytes that one import may read from a location or a database.

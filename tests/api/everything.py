@@ -58,7 +58,7 @@ MEANING: dict[str, Callable[[Everything], object]] = {
         for kind in (
             "apiKeyId", "applicationConnectorId", "batchPredictionId", "batchPredictionVersion", "databaseConnectorId",
             "datasetId", "datasetVersion", "deploymentId", "deploymentToken",
-            "featureGroupId", "featureGroupOperationRunId", "featureGroupVersion", "modelId",
+            "featureGroupExportId", "featureGroupId", "featureGroupOperationRunId", "featureGroupVersion", "modelId",
             "modelRevision", "modelVersion", "projectId", "refreshPipelineRunId", "refreshPolicyId", "streamingToken",
             "uploadId",
         )
@@ -145,6 +145,11 @@ PLAIN: dict[str, Callable[[Everything], object]] = {
     "cron": lambda _: "0 4 * * *",
     "refreshType": lambda _: "MODEL",
     "location": lambda _: "file:///nowhere.csv",
+    "exportFileFormat": lambda _: "CSV",
+    "objectName": lambda _: "rows_there",
+    "writeMode": lambda _: "REPLACE",
+    "databaseFeatureMapping": lambda _: {},
+    "enable": lambda _: False,
     "part": lambda _: 0,
     "partNumber": lambda _: 1,
     "problemType": lambda _: "regression",
@@ -236,6 +241,8 @@ def make_everything(yard: Yard, organization_id: OrganizationId, prefix: str) ->
     made = yard.call("createFeatureGroup", tableName=f"{prefix}_sql", sql=f"SELECT x FROM {table_name}")
     operation = yard.call("executeAsyncFeatureGroupOperation", query=f"SELECT x FROM {table_name}")
     auth = {"host": "localhost", "database": "shop", "user": "reader"}
+    version = versions[0]["featureGroupVersion"]
+    export = yard.call("exportFeatureGroupVersionToConsole", featureGroupVersion=version, exportFileFormat="CSV")
     database = yard.call("createDatabaseConnector", name="shop", service="POSTGRESQL", auth=auth)
     repository = yard.call("createApplicationConnector", name="code", auth={"url": "https://localhost/code.git"})
     ids = {
@@ -248,9 +255,10 @@ def make_everything(yard: Yard, organization_id: OrganizationId, prefix: str) ->
         "datasetVersion": upload["datasetVersion"],
         "deploymentId": deployment_id,
         "deploymentToken": token,
+        "featureGroupExportId": export["featureGroupExportId"],
         "featureGroupId": group_id,
         "featureGroupOperationRunId": operation["featureGroupOperationRunId"],
-        "featureGroupVersion": versions[0]["featureGroupVersion"],
+        "featureGroupVersion": version,
         "modelId": model["modelId"],
         "modelRevision": revisions[-1]["modelRevision"],
         "modelVersion": model_version,

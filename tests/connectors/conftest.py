@@ -135,7 +135,8 @@ def mariadb() -> Iterator[sa.URL]:
     shutil.chown(folder, "mysql", "mysql")
     data = ["--no-defaults", f"--datadir={folder}/data", "--user=mysql"]
     subprocess.run([install, *data, "--auth-root-authentication-method=normal"], check=True, capture_output=True)
-    port = 33061
+    with socket.create_server(("127.0.0.1", 0)) as free:  # of its own: two of pytest's processes may each have one
+        port = free.getsockname()[1]
     options = [f"--socket={folder}/s", f"--port={port}", "--bind-address=127.0.0.1", f"--pid-file={folder}/pid"]
     with subprocess.Popen([daemon, *data, *options], stderr=subprocess.DEVNULL) as server:
         root = _wait_for(f"{folder}/s")

@@ -19,6 +19,9 @@ from modelyard.feature_groups.records import FeatureGroup, FeatureGroupVersion, 
 from modelyard.feature_groups.registering import find_in_any_case
 from modelyard.ids import FeatureGroupId, OrganizationId, new_id
 from modelyard.storage import BlobStore, Table, TableColumn, TablePart
+from tests.connectors.conftest import buckets as buckets
+from tests.connectors.conftest import mariadb as mariadb
+from tests.connectors.conftest import postgresql_tcp as postgresql_tcp
 from tests.yard import Yard
 
 ENDED = ("COMPLETE", "FAILED")

@@ -1,6 +1,7 @@
 """The ASGI application: the fast lane for predictions first, then the routes of the door.
 
-Routes: `/api/v0/{action}`, `/api/{action}` (what the client calls the proxy), `/openapi.json`, `/healthz`.
+Routes: `/api/v0/{action}`, `/api/{action}` (what the client calls the proxy), `/exports/{link}/{name}` (files for those
+who have the link), `/openapi.json`, `/healthz`.
 """
 
 import os
@@ -42,6 +43,7 @@ def build_application(door: Door, actions: Mapping[str, Action], health: HealthC
 
     application = Starlette(
         routes=[
+            Route("/exports/{link}/{name}", door.download, methods=["GET", "HEAD"]),
             Route("/healthz", healthz, methods=["GET"]),
             Route("/openapi.json", openapi, methods=["GET"]),
         ],

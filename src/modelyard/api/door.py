@@ -9,10 +9,12 @@ The one place where errors become answers: `ApiError` as it is, anything else as
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import NamedTuple, TypeVar
+from urllib.parse import quote
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -24,6 +26,7 @@ from modelyard.accounts.policy import may_call
 from modelyard.actions import Action, Auth, Call, FileBytes, RawBytes, Wire
 from modelyard.api.decoding import wire_values
 from modelyard.api.envelope import encode_result, failure, success
+from modelyard.api.files import FileResponse, ranged
 from modelyard.api.guard import HostGuard
 from modelyard.api.keyring import Keyring
 from modelyard.clock import Clock, utc_now
@@ -32,6 +35,7 @@ from modelyard.database import Database
 from modelyard.errors import (
     ApiError,
     ConflictError,
+    DataNotFoundError,
     Generic404Error,
     GenericPermissionDeniedError,
     InternalServerError,
@@ -42,15 +46,16 @@ from modelyard.errors import (
 from modelyard.execution import After
 from modelyard.execution.queue import states
 from modelyard.execution.records import ENDED
+from modelyard.feature_groups.links import follow_link
 from modelyard.ids import new_id
 from modelyard.settings import Settings
+from modelyard.storage import BlobStore
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 #: Threads that actions run in.
 THREADS = 16
-FILE_CHUNK = 1024**2
 #: Bytes from which a body is large.
 LARGE = 64 * 1024
 #: Calls that may be held at once until what they ask about has ended; further ones are answered as it stands.
@@ -106,6 +111,30 @@ class Door:
         took_ms = (time.perf_counter() - start) * 1000
         log.info("request %s: %s %s %d %.1f ms", request_id, request.method, name, response.status_code, took_ms)
         return response
+
+    async def download(self, request: Request) -> Response:
+        """The file that a link leads to: no key is asked for, the link itself is one."""
+        request_id, link = new_id() + new_id(), request.path_params["link"]
+
+        def follow() -> tuple[Path, str]:
+            with self._database.read() as session:
+                found = follow_link(session, self._settings, self._clock(), link)
+            path = self._parts.get(BlobStore).path(found.digest)
+            if not path.exists():
+                raise DataNotFoundError("The file is not there any more; export the version again")
+            return path, found.file_name
+
+        try:
+            self._guard.check_host(request)
+            path, name = await self._in_thread(follow)
+        except ApiError as error:
+            return failure(error, request_id)
+        # Never shown by a browser, whatever is in it: it would stand on our own origin.
+        headers = {
+            "content-disposition": f"attachment; filename*=UTF-8''{quote(name)}", "x-content-type-options": "nosniff",
+            "cache-control": "private, no-store", "x-request-id": request_id,
+        }  # fmt: skip
+        return ranged(path, request.headers.get("range"), headers)
 
     async def _answer(self, request: Request, name: str, request_id: str) -> Response:
         self._guard.check_host(request)
@@ -237,20 +266,4 @@ def _response(result: Outcome, request_id: str) -> Response:
         return success(result, request_id)
     if isinstance(result, RawBytes):
         return StreamingResponse(result.chunks, media_type="application/octet-stream", headers=headers)
-    size = result.path.stat().st_size
-    length = max(min(result.length, size - result.offset), 0)
-    headers["content-length"] = str(length)
-    chunks = _file_chunks(result._replace(length=length))
-    return StreamingResponse(chunks, media_type="application/octet-stream", headers=headers)
-
-
-async def _file_chunks(piece: FileBytes) -> AsyncIterator[bytes]:
-    if piece.length == 0:
-        return
-    left = piece.length
-    with piece.path.open("rb") as source:
-        source.seek(piece.offset)
-        while left > 0:
-            chunk = await asyncio.to_thread(source.read, min(FILE_CHUNK, left))
-            left -= len(chunk)
-            yield chunk
+    return FileResponse(result, headers)

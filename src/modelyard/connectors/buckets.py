@@ -18,7 +18,7 @@ from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, 
 from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
 
 from modelyard.connectors.egress import Egress, Endpoint
-from modelyard.connectors.files import File, refused
+from modelyard.connectors.files import File, refused, taken
 from modelyard.connectors.patterns import read_pattern
 from modelyard.connectors.records import Store
 from modelyard.connectors.tunnel import Tunnel
@@ -96,15 +96,20 @@ class Bucket:
         except _FAILURES as error:
             raise self._refused(error) from error
 
-    def write(self, name: str, chunks: Iterable[bytes]) -> str:
-        """Writes an object, whole or not at all, and gives its location."""
+    def write(self, name: str, chunks: Iterable[bytes], *, overwrite: bool = True) -> str:
+        """Writes an object, whole or not at all, and gives its location.
+
+        Without `overwrite` it is looked for first: stores have no way to ask for that along with an upload in parts.
+        """
         path = self._pattern.prefix
         if self._pattern.rule is not None:
             if path[-1:] not in ("/", ""):
                 raise refused(self._location, "it is no place for a file")
             path += name
         try:
-            self._store.put(path, iter(chunks), chunk_size=_CHUNK)
+            if not overwrite and self._has(path):
+                raise taken(f"{self._scheme}://{self._bucket}/{path}")
+            self._store.put(path, iter(chunks), chunk_size=_CHUNK, max_concurrency=4)
         except _FAILURES as error:
             raise self._refused(error) from error
         return f"{self._scheme}://{self._bucket}/{path}"
@@ -122,6 +127,28 @@ class Bucket:
             self._store.delete(split_location(location)[2])
         except _FAILURES as error:
             raise self._refused(error) from error
+
+    def names(self) -> list[str]:
+        """The objects that lie in the folder itself, or the one object, if it is there."""
+        prefix = self._pattern.prefix
+        try:
+            if prefix[-1:] not in ("/", ""):
+                return [prefix.rpartition("/")[2]] if self._has(prefix) else []
+            listed = self._store.list_with_delimiter(prefix.rstrip("/") or None)
+        except _FAILURES as error:
+            raise self._refused(error) from error
+        return sorted(entry["path"].removeprefix(prefix) for entry in listed["objects"])
+
+    def remove(self, name: str) -> None:
+        """Removes an object that lies in the folder itself."""
+        self.delete(f"{self._scheme}://{self._bucket}/{self._pattern.prefix}{name}")
+
+    def _has(self, path: str) -> bool:
+        try:
+            self._store.head(path)
+        except (NotFoundError, FileNotFoundError):
+            return False
+        return True
 
     def _listed(self) -> Iterator[File]:
         folder = self._pattern.prefix[: self._pattern.prefix.rfind("/") + 1]

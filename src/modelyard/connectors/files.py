@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
-from modelyard.errors import InvalidParameterError
+from modelyard.errors import AlreadyExistsError, InvalidParameterError
 
 
 class File(NamedTuple):
@@ -26,9 +26,27 @@ class Place(Protocol):
         """The bytes of one of them."""
         ...
 
-    def write(self, name: str, chunks: Iterable[bytes]) -> str:
-        """Writes a file and gives its location; `name` is used where the location is a folder."""
+    def write(self, name: str, chunks: Iterable[bytes], *, overwrite: bool = True) -> str:
+        """Writes a file, whole or not at all, and gives its location; `name` is used where the location is a folder.
+
+        Without `overwrite`, AlreadyExistsError where there is one.
+        """
         ...
+
+    def names(self) -> list[str]:
+        """What files lie in the location itself, if it is a folder; none where there is no such folder."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Removes one of them."""
+        ...
+
+
+def taken(location: str) -> AlreadyExistsError:
+    """Says that there is a file already."""
+    return AlreadyExistsError(
+        f"There is a file at {location[:500]} already; choose another location, or allow to overwrite it"
+    )
 
 
 def refused(location: str, reason: str) -> InvalidParameterError:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote, unquote, urlsplit
 
-from modelyard.connectors.files import File, refused
+from modelyard.connectors.files import File, refused, taken
 from modelyard.connectors.patterns import Pattern, read_pattern
 from modelyard.errors import InvalidParameterError
 
@@ -63,7 +63,7 @@ class Folder:
         self._open(self._start.parts).close()
         return self._root / self._start
 
-    def write(self, name: str, chunks: Iterable[bytes]) -> str:
+    def write(self, name: str, chunks: Iterable[bytes], *, overwrite: bool = True) -> str:
         """Writes a file, whole or not at all, and gives its location; `name` counts where the location is a folder."""
         is_folder = self._pattern.prefix.endswith("/")
         parts = (*self._start.parts, name) if is_folder else self._start.parts
@@ -77,15 +77,35 @@ class Folder:
                         file.write(chunk)
                     file.flush()
                     os.fsync(file.fileno())
-                os.rename(draft, parts[-1], src_dir_fd=folder, dst_dir_fd=folder)
+                if overwrite:
+                    os.rename(draft, parts[-1], src_dir_fd=folder, dst_dir_fd=folder)
+                else:  # unlike a rename, a link never takes the place of a file
+                    os.link(draft, parts[-1], src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+                    os.unlink(draft, dir_fd=folder)
                 os.fsync(folder)
             except BaseException as error:
                 with contextlib.suppress(OSError):
                     os.unlink(draft, dir_fd=folder)
+                if isinstance(error, FileExistsError) and not overwrite:
+                    raise taken(self._location) from error
                 if isinstance(error, OSError):
                     raise refused(self._location, f"it can't be written: {error.strerror}") from error
                 raise
         return f"file://{quote(str(self._root.joinpath(*parts)))}"
+
+    def names(self) -> list[str]:
+        """The files that lie in the folder itself, or the one file, if it is there."""
+        if not self._pattern.prefix.endswith("/"):
+            return [self._start.name] if (self._root / self._start).is_file() else []
+        if not (self._root / self._start).is_dir():
+            return []
+        with self._folder(self._start.parts) as folder:
+            return sorted(os.listdir(folder))  # noqa: PTH208 - a descriptor has no path
+
+    def remove(self, name: str) -> None:
+        """Removes a file that lies in the folder itself."""
+        with self._folder(self._start.parts) as folder:
+            os.unlink(name, dir_fd=folder)
 
     def _resolve(self, roots: tuple[Path, ...]) -> tuple[Path, Path]:
         """The root that holds the location, and the location (or the folder where its pattern begins) below it."""

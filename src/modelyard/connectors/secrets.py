@@ -5,6 +5,8 @@ process with the home reads the same key; agents on other machines need a copy o
 database on purpose: who has the database alone, or a backup of it, has no secret.
 """
 
+import hashlib
+import hmac
 import os
 import secrets
 from collections.abc import Mapping
@@ -47,6 +49,10 @@ class Vault:
                 f"The secrets of connector {owner} can't be opened: the server's {KEY_FILE} is not the one that closed "
                 "them; put the right file back, or set the secrets again"
             ) from None
+
+    def derived_key(self, purpose: str) -> bytes:
+        """A key of its own for that purpose, from which nobody learns the home's."""
+        return hmac.new(self._read() or self._make(), f"modelyard: {purpose}".encode(), hashlib.sha256).digest()
 
     def _cipher(self) -> AESGCM:
         return AESGCM(self._read() or self._make())

@@ -71,9 +71,20 @@ class Web:
         except (OSError, http.client.HTTPException) as error:
             raise refused(self._location, f"the host does not answer as it should ({type(error).__name__})") from error
 
-    def write(self, name: str, chunks: Iterable[bytes]) -> str:  # noqa: ARG002 - as every place
+    def write(self, name: str, chunks: Iterable[bytes], *, overwrite: bool = True) -> str:  # noqa: ARG002 - as every place
         """Nothing is written to the web."""
-        raise refused(self._location, "nothing can be written to a web address; name a bucket or a folder")
+        raise self._unwritable()
+
+    def names(self) -> list[str]:
+        """Nobody can tell."""
+        raise self._unwritable()
+
+    def remove(self, name: str) -> None:  # noqa: ARG002 - as every place
+        """Nothing is removed from the web."""
+        raise self._unwritable()
+
+    def _unwritable(self) -> InvalidParameterError:
+        return refused(self._location, "nothing can be written to a web address; name a bucket or a folder")
 
     @contextmanager
     def _answer(self) -> Iterator[http.client.HTTPResponse]:

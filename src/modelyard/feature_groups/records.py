@@ -14,6 +14,7 @@ from modelyard.ids import (
     DatasetId,
     DatasetVersionId,
     Digest,
+    FeatureGroupExportId,
     FeatureGroupId,
     FeatureGroupOperationRunId,
     FeatureGroupVersionId,
@@ -105,6 +106,9 @@ class FeatureGroup(Record):
     feature_types: Mapped[JsonObject] = mapped_column(default=dict)
     #: primaryKey, updateTimestampKey, lookupKeys.
     indexing: Mapped[JsonObject | None]
+    #: Where its rows are exported to, as `destinations.Destination`, and whether each new version goes there by itself.
+    export_destination: Mapped[JsonObject | None]
+    export_on_materialization: Mapped[bool] = mapped_column(default=False)
     #: Only those of `FeatureGroupModifier` may change it.
     is_locked: Mapped[bool] = mapped_column(default=False)
     #: Number of the newest version; the next one gets the number after it.
@@ -292,5 +296,57 @@ class TableEncoding(Record):
     #: Blobs in order; None until COMPLETE.
     digests: Mapped[list[str] | None]
     run_id: Mapped[RunId]
+    created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+
+
+class ExportStatus(StrEnum):
+    """Where an export stands. Source: the SDK's FeatureGroupExport.wait_for_results."""
+
+    #: Waits for an agent, or for the rows of its version.
+    PENDING = "PENDING"
+    #: A run writes the rows out.
+    EXPORTING = "EXPORTING"
+    #: All rows are where they should be.
+    COMPLETE = "COMPLETE"
+    #: They are not; `error` says why.
+    FAILED = "FAILED"
+
+
+#: An export in one of these will still change.
+UNFINISHED_EXPORTS = (ExportStatus.PENDING, ExportStatus.EXPORTING)
+
+
+class FeatureGroupExport(Record):
+    """One version's rows on their way out of the house, or there."""
+
+    __tablename__ = "feature_group_exports"
+    __table_args__ = (
+        Index("ix_feature_group_exports_listed", "feature_group_id", "created_at"),
+        Index("ix_feature_group_exports_waiting", "feature_group_version"),
+    )
+
+    feature_group_export_id: Mapped[FeatureGroupExportId] = mapped_column(primary_key=True)
+    feature_group_id: Mapped[FeatureGroupId] = mapped_column(
+        ForeignKey("feature_groups.feature_group_id", ondelete="CASCADE")
+    )
+    feature_group_version: Mapped[FeatureGroupVersionId]
+    organization_id: Mapped[OrganizationId]
+    #: `destinations.Destination`.
+    destination: Mapped[JsonObject]
+    #: Nobody asked for this one: a group or a schedule did.
+    is_automatic: Mapped[bool] = mapped_column(default=False)
+    status: Mapped[ExportStatus] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(Text)
+    #: The rows that a database refused: row, column, error.
+    refused_rows: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
+    total_writes: Mapped[int | None]
+    failed_writes: Mapped[int | None]
+    #: From now on files at the destination may be those of an earlier attempt, and are ours to overwrite.
+    has_begun: Mapped[bool] = mapped_column(default=False)
+    #: The file, of an export to the console.
+    file_digest: Mapped[Digest | None]
+    #: None while its version is not COMPLETE yet.
+    run_id: Mapped[RunId | None]
     created_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]

@@ -1,10 +1,11 @@
-"""What an agent may be asked to do here: make a version, run a query once, make a table's Avro form."""
+"""What an agent may be asked to do here: make a version, run a query once, make a table's Avro form, export."""
 
 from sqlalchemy.orm import Session
 
 from modelyard.database import JsonObject
 from modelyard.execution import RunContext, RunKind
 from modelyard.feature_groups.downloads import ENCODE, encode, give_up_encoding
+from modelyard.feature_groups.exports import EXPORT, export, give_up_export
 from modelyard.feature_groups.materialize import make_version
 from modelyard.feature_groups.operations import QUERY, execute, give_up_query
 from modelyard.feature_groups.requests import MATERIALIZE
@@ -24,4 +25,5 @@ KINDS: tuple[RunKind, ...] = (
     RunKind(MATERIALIZE, materialize, give_up_materialization),
     RunKind(QUERY, execute, give_up_query),
     RunKind(ENCODE, encode, give_up_encoding),
+    RunKind(EXPORT, export, give_up_export),
 )

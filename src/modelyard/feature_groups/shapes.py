@@ -11,6 +11,7 @@ from modelyard.clock import iso
 from modelyard.database import JsonObject
 from modelyard.feature_groups.code import Code
 from modelyard.feature_groups.definition import Definition
+from modelyard.feature_groups.destinations import destination_of
 from modelyard.feature_groups.records import (
     FeatureGroup,
     FeatureGroupInput,
@@ -42,13 +43,11 @@ _WITHOUT: dict[str, Any] = {
     "incremental": False,
     "module_name": None,
     "template_bindings": None,
-    "export_on_materialization": False,
     "duplicate_features": [],
     "point_in_time_groups": [],
     "annotation_config": {},
     "feature_group_template": {},
     "explanation": {},
-    "export_connector_config": {},
     "operator_config": {},
 }
 
@@ -186,7 +185,15 @@ def _of_its_kind(group: FeatureGroup, made_from: Definition) -> dict[str, Any]:
         "streaming_ready": is_online,
         "sampling_config": made_from.sampling or None,
         "merge_config": made_from.merge or None,
+        **_exporting(group),
     }
+
+
+def _exporting(group: FeatureGroup) -> dict[str, Any]:
+    """Where the group's rows go, and whether they do so by themselves."""
+    kept = group.export_destination
+    config = destination_of(kept).as_config if kept else {}
+    return {"export_connector_config": config, "export_on_materialization": group.export_on_materialization}
 
 
 def _has_tried(newest: FeatureGroupVersion | None, whole: FeatureGroupVersion | None) -> bool:

@@ -14,6 +14,7 @@ from modelyard.clock import utc_now
 from modelyard.database import JsonObject
 from modelyard.execution import RunContext, RunState
 from modelyard.execution.records import Run
+from modelyard.feature_groups import exports
 from modelyard.feature_groups.code import Code
 from modelyard.feature_groups.lineage import note_version_users
 from modelyard.feature_groups.online import is_written_since
@@ -130,6 +131,7 @@ def complete(version: FeatureGroupVersion, table: Table, lock: str | None = None
     version.table = to_json(table)
     version.lock = lock
     version.completed_at = utc_now()
+    exports.version_completed(version)
 
 
 def fail(
@@ -141,6 +143,7 @@ def fail(
     version.exception = exception
     version.lock = lock
     version.completed_at = utc_now()
+    exports.version_failed(version)
 
 
 def give_up(session: Session, run_id: RunId, reason: str) -> None:

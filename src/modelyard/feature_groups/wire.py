@@ -257,3 +257,34 @@ class ProjectValidationShape(msgspec.Struct, frozen=True, kw_only=True, rename="
     valid: bool
     dataset_errors: list[dict[str, Any]]
     column_hints: dict[str, Any]
+
+
+class ExportShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An export. Source: the SDK's `feature_group_export.py`."""
+
+    feature_group_export_id: str
+    failed_writes: int | None
+    total_writes: int | None
+    feature_group_version: str
+    connector_type: str | None
+    output_location: str | None
+    file_format: str | None
+    database_connector_id: str | None
+    object_name: str | None
+    write_mode: str | None
+    database_feature_mapping: dict[str, str] | None
+    id_column: str | None
+    status: str
+    created_at: str | None
+    export_completed_at: str | None
+    additional_id_columns: list[str] | None
+    error: str | None
+    database_output_error: bool
+    project_config: ProjectConfigShape | None
+
+
+class DownloadUrlShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A link that anybody may follow until then."""
+
+    download_url: str
+    expires_at: str

@@ -1,11 +1,20 @@
 """Refresh policies: create, look, change, pause, run now, and what came of it."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
 
 from modelyard.actions import Call, action
-from modelyard.errors import ApiError, DataNotFoundError, InvalidEnumParameterError, InvalidParameterError
+from modelyard.database import JsonObject
+from modelyard.errors import (
+    ApiError,
+    ConflictError,
+    DataNotFoundError,
+    InvalidEnumParameterError,
+    InvalidParameterError,
+    MissingParameterError,
+)
 from modelyard.ids import (
     BatchPredictionId,
     DatasetId,
@@ -21,14 +30,23 @@ from modelyard.projects.access import get_project
 from modelyard.refresh.cron import next_time
 from modelyard.refresh.records import RefreshPipelineRun, RefreshPolicy, RefreshTarget, RefreshType
 from modelyard.refresh.scheduler import fire
-from modelyard.refresh.schedules import get_policy, pipeline_run_shape, policy_shape
+from modelyard.refresh.schedules import get_policy, pipeline_run_shape, policy_shape, targets_of
 from modelyard.refresh.targets import Refreshers
 from modelyard.refresh.wire import RefreshPipelineRunShape, RefreshPolicyShape
 
 NOT_FOUND: tuple[type[ApiError], ...] = (DataNotFoundError,)
 
 
-@action("POST", errors=(InvalidParameterError, InvalidEnumParameterError, DataNotFoundError))
+@action(
+    "POST",
+    errors=(
+        InvalidParameterError,
+        InvalidEnumParameterError,
+        MissingParameterError,
+        DataNotFoundError,
+        ConflictError,
+    ),
+)
 def create_refresh_policy(
     call: Call,
     *,
@@ -61,6 +79,8 @@ def create_refresh_policy(
         RefreshType.BATCHPRED: list(batch_prediction_ids or []),
     }
     _fill_from_project(call, targets, refresh_type, project_id)
+    if feature_group_export_config:
+        _check_export(call, targets, feature_group_export_config)
     policy = RefreshPolicy(
         refresh_policy_id=RefreshPolicyId(new_id()),
         organization_id=call.organization_id,
@@ -70,7 +90,7 @@ def create_refresh_policy(
         refresh_type=refresh_type,
         paused=False,
         next_run_at=next_time(cron, call.clock()),
-        feature_group_export_config=feature_group_export_config,
+        feature_group_export_config=feature_group_export_config or None,
         created_at=call.clock(),
     )
     call.session.add(policy)
@@ -113,7 +133,10 @@ def describe_refresh_policy(call: Call, *, refresh_policy_id: RefreshPolicyId) -
     return policy_shape(call.session, get_policy(call.session, call.organization_id, refresh_policy_id))
 
 
-@action("POST", errors=(DataNotFoundError, InvalidParameterError))
+@action(
+    "POST",
+    errors=(DataNotFoundError, InvalidParameterError, MissingParameterError, ConflictError, InvalidEnumParameterError),
+)
 def update_refresh_policy(
     call: Call,
     *,
@@ -129,7 +152,12 @@ def update_refresh_policy(
     if cron is not None:
         policy.cron, policy.next_run_at = cron, next_time(cron, call.clock())
     if feature_group_export_config is not None:
-        policy.feature_group_export_config = feature_group_export_config
+        if feature_group_export_config:
+            kinds = {
+                RefreshType(target.kind): [target.target_id] for target in targets_of(call.session, refresh_policy_id)
+            }
+            _check_export(call, kinds, feature_group_export_config)
+        policy.feature_group_export_config = feature_group_export_config or None
     return policy_shape(call.session, policy)
 
 
@@ -198,6 +226,18 @@ def _fill_from_project(
             targets[kind] = call.parts.get(Refreshers).get(kind).in_project(call.session, project_id)
     if not targets[kind]:
         raise InvalidParameterError(f"A policy of type {kind} must name what it refreshes, and names no {kind}")
+
+
+def _check_export(call: Call, targets: Mapping[RefreshType, Sequence[str]], config: JsonObject) -> None:
+    """Refuses an export where nothing of a policy could be exported, or not there."""
+    exporting = [
+        found for kind, ids in targets.items() if ids and (found := call.parts.get(Refreshers).get(kind).export)
+    ]
+    if not exporting:
+        raise InvalidParameterError(
+            "featureGroupExportConfig: the policy refreshes no feature group that it could export"
+        )
+    exporting[0].check(call.session, call.organization_id, config)
 
 
 def _add_targets(call: Call, policy: RefreshPolicy, targets: dict[RefreshType, list[str]]) -> None:

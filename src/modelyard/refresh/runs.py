@@ -45,7 +45,10 @@ def _make(run: RunContext, index: int) -> str | None:
         part = dict(record.parts[index])
         kind = RefreshType(part["kind"])
         if part["version"] is None:
-            part["version"] = refreshers.get(kind).start(session, str(part["target_id"]))
+            target = refreshers.get(kind)
+            part["version"] = target.start(session, str(part["target_id"]))
+            if target.export is not None and part.get("export"):
+                target.export.start(session, str(part["version"]), part["export"])
             record.parts = [*record.parts[:index], part, *record.parts[index + 1 :]]
     while not (progress := _progress(run, kind, str(part["version"]))).ended:
         run.check_cancelled()

@@ -13,11 +13,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from modelyard.clock import Clock, utc_now
-from modelyard.database import Database
+from modelyard.database import Database, JsonObject
 from modelyard.execution import Demand, enqueue
 from modelyard.ids import RefreshPipelineRunId, new_id
 from modelyard.refresh.cron import next_time
-from modelyard.refresh.records import RefreshPipelineRun, RefreshPolicy, RefreshStatus
+from modelyard.refresh.records import (
+    RefreshPipelineRun,
+    RefreshPolicy,
+    RefreshStatus,
+    RefreshTarget,
+    RefreshType,
+)
 from modelyard.refresh.schedules import targets_of
 
 log = logging.getLogger(__name__)
@@ -68,6 +74,12 @@ def fire_due(database: Database, now: datetime) -> int:
         return len(policies)
 
 
+def _export_of(policy: RefreshPolicy, target: RefreshTarget) -> JsonObject:
+    """What is to become of a feature group's version, as the policy said when it fired."""
+    is_table = target.kind == RefreshType.FEATUREGROUP
+    return {"export": policy.feature_group_export_config} if is_table and policy.feature_group_export_config else {}
+
+
 def fire(session: Session, policy: RefreshPolicy, now: datetime) -> RefreshPipelineRun:
     """Begins one refresh of the policy, within the transaction."""
     refresh = RefreshPipelineRun(
@@ -77,7 +89,7 @@ def fire(session: Session, policy: RefreshPolicy, now: datetime) -> RefreshPipel
         refresh_type=policy.refresh_type,
         status=RefreshStatus.PENDING,
         parts=[
-            {"kind": target.kind, "target_id": target.target_id, "version": None}
+            {"kind": target.kind, "target_id": target.target_id, "version": None} | _export_of(policy, target)
             for target in targets_of(session, policy.refresh_policy_id)
         ],
         created_at=now,

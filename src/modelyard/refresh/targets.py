@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
+from modelyard.database import JsonObject
 from modelyard.errors import InvalidParameterError
 from modelyard.ids import OrganizationId, ProjectId
 from modelyard.refresh.records import RefreshType
@@ -28,6 +29,17 @@ class Refreshable(NamedTuple):
     start: Callable[[Session, str], str]
     #: How far that version has come.
     progress: Callable[[Session, str], Progress]
+    #: What is to become of a version beyond that, as the policy's `featureGroupExportConfig` says it.
+    export: "Exporting | None" = None
+
+
+class Exporting(NamedTuple):
+    """How versions of a kind leave the house."""
+
+    #: Raises an error for a config that can't be used by the organisation.
+    check: Callable[[Session, OrganizationId, JsonObject], None]
+    #: Has a version, given by its id, exported as soon as it is there; `progress` then tells of that, too.
+    start: Callable[[Session, str, JsonObject], None]
 
 
 class Refreshers:

@@ -11,6 +11,7 @@ a null would come back as False; there is no compression, which the client's rea
 
 import json
 import os
+from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from . import arrow_types, avro_columns, parts
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _PART_BYTES = 64 * 1024**2
 _BLOCK_ROWS = 32_768
 _BLOCK_BYTES = 8 * 1024**2
-_SYNC = b"modelyard-blocks"
+SYNC = b"modelyard-blocks"
 
 
 def encode_avro(work: "Work") -> dict[str, object]:
@@ -33,11 +34,7 @@ def encode_avro(work: "Work") -> dict[str, object]:
     files = [parts.Columns(source) for source in parts.mapped(work.fds)]
     schema = files[0].schema
     encoders = avro_columns.encoders(schema, files)
-    described = {
-        "type": "record", "name": "row",
-        "fields": [{"name": name, "type": one.schema} for name, one in zip(schema.names, encoders, strict=True)],
-    }  # fmt: skip
-    writer = _Writer(json.dumps(described, ensure_ascii=False).encode())
+    writer = _Writer(container_header(schema.names, encoders))
     rows = max(256, min(_BLOCK_ROWS, _BLOCK_BYTES // (16 * max(len(schema), 1))))
     for file in files:
         for batch in file.file.iter_batches(batch_size=rows):
@@ -56,10 +53,8 @@ def _small(batch: "pyarrow.RecordBatch") -> "list[pyarrow.RecordBatch]":
 class _Writer:
     """Writes blocks into files, a new one whenever one is large enough."""
 
-    def __init__(self, schema: bytes) -> None:
-        meta = [(b"avro.schema", schema), (b"avro.codec", b"null")]
-        entries = b"".join(varint(len(key)) + key + varint(len(value)) + value for key, value in meta)
-        self._header = b"Obj\x01" + varint(len(meta)) + entries + varint(0) + _SYNC
+    def __init__(self, header: bytes) -> None:
+        self._header = header
         self._files: list[dict[str, Any]] = []
         self._out: IO[bytes] | None = None
 
@@ -67,7 +62,7 @@ class _Writer:
         out = self._out or self._begin()
         out.write(varint(rows) + varint(len(data)))
         out.write(data)
-        out.write(_SYNC)
+        out.write(SYNC)
         if out.tell() >= _PART_BYTES:
             self._end()
 
@@ -90,6 +85,15 @@ class _Writer:
             self._out.close()
             self._files[-1]["size"] = os.path.getsize(self._files[-1]["path"])
             self._out = None
+
+
+def container_header(names: Sequence[str], encoders: Sequence[avro_columns.Encoder]) -> bytes:
+    """What a file begins with: its schema, and that it is not compressed."""
+    fields = [{"name": name, "type": one.schema} for name, one in zip(names, encoders, strict=True)]
+    schema = json.dumps({"type": "record", "name": "row", "fields": fields}, ensure_ascii=False).encode()
+    meta = [(b"avro.schema", schema), (b"avro.codec", b"null")]
+    entries = b"".join(varint(len(key)) + key + varint(len(value)) + value for key, value in meta)
+    return b"Obj\x01" + varint(len(meta)) + entries + varint(0) + SYNC
 
 
 def varint(number: int) -> bytes:

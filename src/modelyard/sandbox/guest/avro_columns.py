@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import parts
+from . import cell_text, parts
 
 if TYPE_CHECKING:
     import numpy
@@ -28,9 +28,23 @@ class Encoder:
     encode: Callable[["pyarrow.Array"], Encoded]
 
 
-def encoders(schema: "pyarrow.Schema", files: Sequence[parts.Columns]) -> list[Encoder]:
-    """An encoder for each column; looks at the whole table for what a type alone doesn't say (nulls, large numbers)."""
-    return [_encoder(field.type, _Facts(files, index), f"column_{index}") for index, field in enumerate(schema)]
+def encoders(
+    schema: "pyarrow.Schema",
+    files: Sequence[parts.Columns],
+    places: Sequence[int] | None = None,
+    *,
+    exact: bool = False,
+) -> list[Encoder]:
+    """An encoder for each column; looks at the whole table for what a type alone doesn't say (nulls, large numbers).
+
+    `places` are the columns' positions in the files, where these hold more. `exact` has types as Avro means them, and
+    not as the official client reads them: moments without a zone are local, booleans may simply be null.
+    """
+    at = places or range(len(schema))
+    return [
+        _encoder(field.type, _Facts(files, place), f"column_{index}", exact=exact)
+        for index, (field, place) in enumerate(zip(schema, at, strict=True))
+    ]
 
 
 def rows(batch: "pyarrow.RecordBatch", columns: Sequence[Encoder]) -> bytes:
@@ -85,6 +99,17 @@ class _Facts:
     def has_nulls(self) -> bool:
         return any(file.read(self._index).null_count for file in self._files)
 
+    def is_whole_microseconds(self) -> bool:
+        import pyarrow
+
+        try:
+            for file in self._files:
+                column = file.read(self._index)
+                column.cast(pyarrow.timestamp("us", column.type.tz))
+        except pyarrow.ArrowInvalid:
+            return False
+        return True
+
     def greatest(self) -> int:
         import pyarrow.compute
 
@@ -92,12 +117,20 @@ class _Facts:
         return max((number for number in found if number is not None), default=0)
 
 
-def _encoder(kind: Any, facts: _Facts, name: str) -> Encoder:
+def _encoder(kind: Any, facts: _Facts, name: str, *, exact: bool) -> Encoder:
     import pyarrow.types as is_type
 
     if is_type.is_null(kind):
         return Encoder("null", _encode_null)
     nullable = facts.has_nulls()
+    if exact and is_type.is_boolean(kind):
+        return Encoder(_or_null("boolean", nullable), lambda column: _encode_small(column, nullable, _VALUE))
+    if exact and is_type.is_timestamp(kind):
+        return _exact_moments(kind, facts, nullable)
+    if exact and is_type.is_duration(kind):
+        return Encoder(
+            _or_null("long", nullable), lambda column: _encode_numbers(cell_text.microseconds(column, name), nullable)
+        )
     if is_type.is_boolean(kind):
         schema: Any = ["null", "string", "boolean"] if nullable else "boolean"
         return Encoder(schema, lambda column: _encode_small(column, nullable, _THIRD))
@@ -105,7 +138,25 @@ def _encoder(kind: Any, facts: _Facts, name: str) -> Encoder:
     if simple is None:
         return _nested(kind, name)
     schema, encode = simple
-    return Encoder(["null", schema] if nullable else schema, lambda column: encode(column, nullable))
+    return Encoder(_or_null(schema, nullable), lambda column: encode(column, nullable))
+
+
+def _or_null(schema: Any, nullable: bool) -> Any:
+    return ["null", schema] if nullable else schema
+
+
+def _exact_moments(kind: Any, facts: _Facts, nullable: bool) -> Encoder:
+    """Moments in Avro's microseconds; as text where they are finer than these."""
+    import pyarrow
+
+    if kind.unit == "ns" and not facts.is_whole_microseconds():
+        schema = _or_null("string", nullable)
+        return Encoder(
+            schema, lambda column: _encode_bytes(cell_text.texts(column, "").cast(pyarrow.string()), nullable)
+        )
+    logical = "timestamp-micros" if kind.tz is not None else "local-timestamp-micros"
+    schema = _or_null({"type": "long", "logicalType": logical}, nullable)
+    return Encoder(schema, lambda column: _encode_moments(column, nullable))
 
 
 def _simple(kind: Any, facts: _Facts) -> "tuple[Any, Callable[[pyarrow.Array, bool], Encoded]] | None":

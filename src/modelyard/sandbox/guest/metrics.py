@@ -4,7 +4,6 @@ Counts are exact. The number of distinct values is exact up to a bound of rows, 
 says. Values travel as JSON: moments as ISO 8601, what has no form of its own as text, long text cut with a sign of it.
 """
 
-# ruff: noqa: S608 - what the queries are put together from is all written in this file
 import datetime
 import math
 from typing import TYPE_CHECKING, Any

@@ -15,6 +15,8 @@ TASKS = {
     "sql": "tables:sql",
     "arrow_twin": "tables:arrow_twin",
     "encode_avro": "tables:encode_avro",
+    "export_table": "table_out:export_table",
+    "write_database": "database_write:write_database",
     "measure_table": "metrics:measure_table",
 }
 

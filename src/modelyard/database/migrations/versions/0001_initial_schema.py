@@ -165,6 +165,8 @@ def upgrade() -> None:
     sa.Column('feature_tags', sa.JSON(none_as_null=True), nullable=False),
     sa.Column('feature_types', sa.JSON(none_as_null=True), nullable=False),
     sa.Column('indexing', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('export_destination', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('export_on_materialization', sa.Boolean(), nullable=False),
     sa.Column('is_locked', sa.Boolean(), nullable=False),
     sa.Column('last_version_number', sa.BigInteger(), nullable=False),
     sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
@@ -442,6 +444,30 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('dataset_versions', schema=None) as batch_op:
         batch_op.create_index('ix_dataset_versions_newest', ['dataset_id', 'created_at', 'dataset_version'], unique=False)
+
+    op.create_table('feature_group_exports',
+    sa.Column('feature_group_export_id', sa.String(), nullable=False),
+    sa.Column('feature_group_id', sa.String(), nullable=False),
+    sa.Column('feature_group_version', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('destination', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('is_automatic', sa.Boolean(), nullable=False),
+    sa.Column('status', sa.Text(), nullable=False),
+    sa.Column('error', sa.Text(), nullable=True),
+    sa.Column('refused_rows', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('total_writes', sa.BigInteger(), nullable=True),
+    sa.Column('failed_writes', sa.BigInteger(), nullable=True),
+    sa.Column('has_begun', sa.Boolean(), nullable=False),
+    sa.Column('file_digest', sa.String(), nullable=True),
+    sa.Column('run_id', sa.String(), nullable=True),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('completed_at', modelyard.database.records.Utc(), nullable=True),
+    sa.ForeignKeyConstraint(['feature_group_id'], ['feature_groups.feature_group_id'], name=op.f('fk_feature_group_exports_feature_group_id_feature_groups'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('feature_group_export_id', name=op.f('pk_feature_group_exports'))
+    )
+    with op.batch_alter_table('feature_group_exports', schema=None) as batch_op:
+        batch_op.create_index('ix_feature_group_exports_listed', ['feature_group_id', 'created_at'], unique=False)
+        batch_op.create_index('ix_feature_group_exports_waiting', ['feature_group_version'], unique=False)
 
     op.create_table('feature_group_inputs',
     sa.Column('feature_group_id', sa.String(), nullable=False),
@@ -856,6 +882,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_feature_group_inputs_parent_id'))
 
     op.drop_table('feature_group_inputs')
+    with op.batch_alter_table('feature_group_exports', schema=None) as batch_op:
+        batch_op.drop_index('ix_feature_group_exports_waiting')
+        batch_op.drop_index('ix_feature_group_exports_listed')
+
+    op.drop_table('feature_group_exports')
     with op.batch_alter_table('dataset_versions', schema=None) as batch_op:
         batch_op.drop_index('ix_dataset_versions_newest')
 
