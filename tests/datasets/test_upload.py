@@ -112,7 +112,8 @@ def test_bad_table_names_are_refused(files: Files, name: str) -> None:
         ({"fileFormat": "NONSENSE"}, "InvalidEnumParameterError"),
         ({"isDocumentset": True}, "no documents"),
         ({"csvDelimiter": "||"}, "one ASCII character"),
-        ({"parsingConfig": {"excelSheet": "x"}}, "excelSheet"),
+        ({"fileFormat": "CSV", "parsingConfig": {"excelSheet": "x"}}, "excelSheet names a sheet"),
+        ({"parsingConfig": {"filePathWithSchema": "x"}}, "filePathWithSchema"),
         ({"versionLimit": 3}, "at least 30"),
     ],
 )

@@ -1,6 +1,7 @@
 """A sandbox in a folder of its own, and an environment of the base packages that all test runs share."""
 
 import fcntl
+import hashlib
 import os
 import subprocess
 import sys
@@ -22,7 +23,7 @@ Run = Callable[..., "Outcome[Any]"]
 @pytest.fixture(scope="session")
 def interpreter() -> Interpreter:
     """The Python of an environment with the base packages, built once for all test runs."""
-    return environment("base", ["-r", str(BASE)])
+    return environment(f"base-{hashlib.sha256(BASE.read_bytes()).hexdigest()[:8]}", ["-r", str(BASE)])
 
 
 @pytest.fixture(scope="session")

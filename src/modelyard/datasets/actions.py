@@ -51,7 +51,10 @@ _CREATE_ERRORS = (AlreadyExistsError, InvalidParameterError, InvalidEnumParamete
 TableName = Annotated[str, "Name of the table, which no other table of the organisation has."]
 Format = Annotated[FileFormat | None, "Format of the file; left out, it is recognised by what the file begins with."]
 Delimiter = Annotated[str | None, "The character between values; left out, it is taken from the header."]
-Parsing = Annotated[ParsingConfig | None, "The escape character and delimiter of text files."]
+Parsing = Annotated[
+    ParsingConfig | None,
+    "The escape character and delimiter of text files, and the sheet of a spreadsheet (excelSheet).",
+]
 
 
 @action("POST", errors=_CREATE_ERRORS)

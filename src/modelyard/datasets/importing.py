@@ -64,6 +64,7 @@ def import_files(run: RunContext, files: Sequence[Arrived], reading: Reading) ->
         "delimiter": reading.delimiter,
         "escape": reading.escape,
         "merge_schemas": reading.merge_schemas,
+        "sheet": reading.sheet,
         "column_types": reading.column_types,
         "memory_gib": limits.memory_gib,
         "scratch_gib": limits.scratch_gib,
@@ -100,7 +101,15 @@ def _sentence(error: GuestError | None, limits: Limits) -> str:
     if error is None:
         return "The file could not be read: there is no table."
     if error.kind == FailureKind.MEMORY:
-        return f"Reading the file needs more than {limits.memory_gib:g} GiB of memory; send it in smaller row groups."
+        return (
+            f"Reading the file needs more than {limits.memory_gib:g} GiB of memory. Rows come in pieces: smaller row "
+            "groups, files or sheets need less."
+        )
+    if error.kind == FailureKind.SIGNAL:
+        return (
+            f"The file could not be read: {error.sentence} Readers end like this where a file asks for memory that no "
+            "machine has, such as a sheet whose cells lie far apart."
+        )
     if error.kind == FailureKind.TIMEOUT:
         return f"Reading the file took longer than {limits.timeout_s:g} seconds (materialization_timeout_s)."
     if error.kind == FailureKind.EXCEPTION and error.type == "ValueError":

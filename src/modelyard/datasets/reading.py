@@ -69,8 +69,10 @@ class FileFormat(StrEnum):
 #: Formats that hold tables and can be read here.
 READABLE = (
     FileFormat.CSV, FileFormat.TSV, FileFormat.JSON, FileFormat.PARQUET, FileFormat.AVRO, FileFormat.ORC,
-    FileFormat.GZ, FileFormat.ZIP, FileFormat.TAR,
+    FileFormat.XLS, FileFormat.ODS, FileFormat.GZ, FileFormat.ZIP, FileFormat.TAR,
 )  # fmt: skip
+#: Formats of which one may hold a spreadsheet.
+_MAY_HOLD_SHEETS = (None, FileFormat.XLS, FileFormat.ODS, FileFormat.GZ, FileFormat.ZIP, FileFormat.TAR)
 
 
 class ParsingConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -90,6 +92,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     delimiter: str | None = None
     escape: str = '"'
     merge_schemas: bool = False
+    #: The sheet of a spreadsheet; None: the first one.
+    sheet: str | None = None
     parsing_config: ParsingConfig | None = None
     #: Column -> the data type that it is converted to.
     column_types: dict[str, str] = {}
@@ -107,9 +111,12 @@ def read_options(
         names = ", ".join(READABLE)
         raise InvalidParameterError(f"Files of the format {file_format} can't be imported here; these can: {names}")
     config = parsing_config or ParsingConfig()
-    for name, value in (("filePathWithSchema", config.file_path_with_schema), ("excelSheet", config.excel_sheet)):
-        if value:
-            raise InvalidParameterError(f"parsingConfig.{name} can't be used here; leave it out")
+    if config.file_path_with_schema:
+        raise InvalidParameterError("parsingConfig.filePathWithSchema can't be used here; leave it out")
+    if config.excel_sheet and file_format not in _MAY_HOLD_SHEETS:
+        raise InvalidParameterError(
+            f"parsingConfig.excelSheet names a sheet, but files of the format {file_format} have none; leave it out"
+        )
     delimiter = csv_delimiter or config.csv_delimiter or None
     for name, text in (("csvDelimiter", delimiter), ("parsingConfig.escape", config.escape)):
         if text is not None and (len(text) != 1 or text in "\r\n\0" or not text.isascii()):
@@ -119,5 +126,6 @@ def read_options(
         delimiter=delimiter,
         escape=config.escape,
         merge_schemas=merge_file_schemas,
+        sheet=config.excel_sheet or None,
         parsing_config=parsing_config,
     )

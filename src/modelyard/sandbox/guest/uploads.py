@@ -25,6 +25,8 @@ class Options:
     escape: str = '"'
     #: Files of one archive may have different columns; what one lacks is null there.
     merge_schemas: bool = False
+    #: The sheet of a spreadsheet.
+    sheet: str | None = None
     #: Column -> the data type that somebody said it has; such columns are read as text where the format has no types.
     column_types: dict[str, str] = field(default_factory=dict)
     #: Limits of the guest, for the engine.
@@ -41,6 +43,7 @@ class Options:
             delimiter=message.get("delimiter"),
             escape=message.get("escape") or '"',
             merge_schemas=bool(message.get("merge_schemas")),
+            sheet=message.get("sheet"),
             column_types=dict(message.get("column_types") or {}),
             limits={name: message[name] for name in ("memory_gib", "scratch_gib", "threads") if name in message},
             unpacked_limit=int(float(message.get("scratch_gib", 10)) * 1024**3 / 3),
