@@ -13,7 +13,13 @@ from tests.yard import CallFailed
 
 DAY, AT = dt.date(2024, 1, 2), dt.datetime(2024, 1, 2, 10, 30)  # noqa: DTZ001 - spreadsheets know no zones
 HEADER = ["n", "x", "name", "flag", "day", "at"]
-ROWS: workbooks.Rows = [HEADER, [1, 1.5, "a", True, DAY, AT], [2, 3, "007", False, DAY, DAY], [None] * 6, [None, None, "", None, None]]
+ROWS: workbooks.Rows = [
+    HEADER,
+    [1, 1.5, "a", True, DAY, AT],
+    [2, 3, "007", False, DAY, DAY],
+    [None] * 6,
+    [None, None, "", None, None],
+]
 SHEETS: dict[str, workbooks.Rows] = {"First": [["other"], ["x"]], "Data": ROWS}
 FORMATS = {"XLSX": workbooks.xlsx(SHEETS), "ODS": workbooks.ods(SHEETS)}
 #: With the sheet, as by a client that knows it.
