@@ -71,6 +71,9 @@ from modelyard.settings import Settings
 from modelyard.source_code import actions as source_code_actions
 from modelyard.source_code.check import Checker
 from modelyard.storage import BlobStore
+from modelyard.upkeep import actions as upkeep_actions
+from modelyard.upkeep import runs as upkeep_runs
+from modelyard.upkeep.janitor import Janitor
 
 
 class Slice(NamedTuple):
@@ -116,6 +119,7 @@ SLICES = (
     ),
     Slice((deployments_actions,), deployments_runs, deployments_binding),
     Slice((batch_predictions_actions,), batch_predictions_runs, batch_predictions_binding),
+    Slice((upkeep_actions,), upkeep_runs),
 )
 
 
@@ -161,8 +165,12 @@ def gateway(house: House, parts: Container | None = None) -> ASGIApp:
 
 def agent(house: House, parts: Container | None = None) -> Agent:
     """The agent of an agent process, not started yet. Who has to close the parts afterwards hands them in."""
-    companions = (Scheduler(house.database, house.clock), Sweeper(house.database, house.clock))
     parts = parts or agent_parts(house)
+    companions = (
+        Scheduler(house.database, house.clock),
+        Sweeper(house.database, house.clock),
+        Janitor(house.database, parts, house.settings, house.clock, upkeep_actions.LASTING),
+    )
     events = parts.get(RunEvents)
     return Agent(house.database, house.kinds, parts, house.settings, house.clock, companions, events)
 

@@ -117,6 +117,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: Values that one row online may have.
     online_columns: int = 1_000
 
+    #: Environments on disk, in GiB; past it those that were used longest ago go. 0 means no limit.
+    environments_limit_gib: float = 50.0
+    #: Tables in the form that guests map, in GiB; past it those that were used longest ago go. 0 means no limit.
+    tables_limit_gib: float = 100.0
+    #: Seconds between two rounds of the janitor, which removes what nobody needs any more.
+    upkeep_s: float = 3600.0
+    #: Seconds for which a blob that nothing names is kept; longer than any call takes.
+    blob_grace_s: float = 900.0
+    #: Seconds for which results of queries, and tables as they were downloaded, are kept.
+    results_keep_s: float = 7 * 24 * 3600.0
+
     #: Wheels only (true), or also packages that run their own build code, in the sandbox (false).
     wheels_only: bool = True
     #: Seconds that the build of one environment may take.

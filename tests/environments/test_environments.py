@@ -247,3 +247,19 @@ def test_a_build_ends_when_cancelled(environments: Environments) -> None:
 def test_with_the_sandbox_off_the_same_works_bare(make: Maker) -> None:
     environment = make(sandbox="off").ensure(["extra"])
     assert _python(environment, "import extra; print(extra.VERSION)") == "1.0"
+
+
+def test_those_used_longest_ago_go_until_the_others_fit(environments: Environments) -> None:
+    base, first, second = environments.base(), environments.ensure(["extra"]), environments.ensure(["newleaf"])
+    for environment in (second, first):  # used in that order
+        with environment.hold():
+            pass
+    sizes = {about.id: about.size for about in environments.list()}
+    assert environments.evict(sum(sizes.values())) == 0
+    assert environments.evict(sum(sizes.values()) - 1) == 1
+    assert {about.id for about in environments.list()} == {base.id, first.id}
+    with first.hold():
+        assert environments.evict(0) == 0, "the base and what is in use stay"
+    assert environments.evict(0) == 1
+    again = environments.ensure((), lock=second.lock)
+    assert again.id == second.id

@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelyard.clock import utc_now
-from modelyard.database import Database
+from modelyard.database import Database, at_one_moment
 from modelyard.errors import AlreadyExistsError, DataNotFoundError, InvalidParameterError
 from modelyard.ids import OnlineTableId, OrganizationId
 from modelyard.online_rows import writing
 from modelyard.online_rows.changes import Change, Row, Verb, WrittenRow, read_rows
-from modelyard.online_rows.reading import at_one_moment, find_row, get_table, newest_rows, read_all
+from modelyard.online_rows.reading import find_row, get_table, newest_rows, read_all
 from modelyard.online_rows.records import OnlineTable
 from modelyard.online_rows.retention import set_retention, sweep
 from modelyard.online_rows.tables import add_table, drop_table, set_primary_key

@@ -5,7 +5,7 @@
 the door. Nothing here knows the trade.
 """
 
-from modelyard.database.engine import Database, after_commit, announce
+from modelyard.database.engine import Database, after_commit, announce, at_one_moment
 from modelyard.database.records import Json, JsonObject, JsonValue, Record, Utc
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "Utc",
     "after_commit",
     "announce",
+    "at_one_moment",
 ]

@@ -108,6 +108,12 @@ class _Turn:
                 self._file = None
 
 
+def at_one_moment(session: Session) -> None:
+    """Has everything that this session reads be of one moment; to be called before its first query."""
+    if session.get_bind().dialect.name == "postgresql":  # SQLite's transactions are so anyway
+        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+
+
 def after_commit(session: Session, name: str, call: Callable[[], None]) -> None:
     """Has `call` made once this `write()` is committed; of several under one name, the last. It must not raise."""
     session.info.setdefault(_AFTER_COMMIT, {})[name] = call

@@ -6,11 +6,12 @@ rows are online take theirs here as well.
 
 from dataclasses import dataclass
 
+from modelyard.database import at_one_moment
 from modelyard.datasets.reading import FileFormat, Reading
 from modelyard.execution import RunContext
 from modelyard.ids import OnlineTableId
 from modelyard.online_rows.changes import Kind
-from modelyard.online_rows.reading import Moment, at_one_moment, read_all
+from modelyard.online_rows.reading import Moment, read_all
 from modelyard.storage import Blob, BlobStore
 
 #: Kinds whose columns have the same type in every version, whatever rows there are; texts may all be moments.

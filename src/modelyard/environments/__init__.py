@@ -9,7 +9,7 @@ Reading order: `environment.py` (the part that others use), `pins.py`, `resolvin
 `bytecode.py`, `store.py`, `tool.py`. Neighbours: `sandbox` runs uv; `models`, `datasets` and `feature_groups` ask.
 """
 
-from modelyard.environments.environment import Environment, Environments
+from modelyard.environments.environment import Environment, Environments, Kept, read_environments
 from modelyard.environments.failures import (
     BuildFailed,
     EnvironmentFailure,
@@ -25,5 +25,7 @@ __all__ = [
     "EnvironmentGone",
     "EnvironmentInUse",
     "Environments",
+    "Kept",
     "ResolutionFailed",
+    "read_environments",
 ]

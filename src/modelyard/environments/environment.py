@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
+from typing import NamedTuple
 
 import msgspec
 
@@ -41,6 +42,27 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str
 
 
+class Kept(NamedTuple):
+    """A finished environment as it lies on this machine's disk."""
+
+    about: About
+    lock: str
+    #: Seconds since 1970; 0 if it was never used.
+    used_at: float
+
+
+def read_environments(settings: Settings) -> list[Kept]:
+    """All finished environments of this machine, without the means to build one: for looking at them."""
+    store = Store(settings.cache_dir / "environments")
+    found = []
+    for name in store.names() if store.root.is_dir() else ():
+        folder = store.environment(name)
+        with contextlib.suppress(FileNotFoundError):  # one that is purged meanwhile
+            about = msgspec.json.decode((folder / "about.json").read_bytes(), type=About)
+            found.append(Kept(about, (folder / "lock.txt").read_text(encoding="utf-8"), store.used_at(name)))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """A finished environment. It may be purged by an operator at any time while nobody holds it."""
@@ -57,6 +79,7 @@ class Environment:
         with self._store.held(self.id, shared=True):
             if not self.prefix.is_dir():
                 raise EnvironmentGone("The environment has been purged.")
+            self._store.touch(self.id)
             yield self
 
 
@@ -130,6 +153,30 @@ class Environments:
                 self._sandbox.cool(self._interpreter(environment_id))
                 self._store.discard(environment_id)
         return True
+
+    def evict(self, limit_bytes: float) -> int:
+        """Takes environments away, those that were used longest ago first, until the others fit; gives how many.
+
+        The base environment and those in use stay. What was resolved stays known, so who needs one again gets the same.
+        """
+        base = self.base().id
+        known = sorted(self.list(), key=lambda about: self._store.used_at(about.id))
+        too_much = sum(about.size for about in known) - limit_bytes
+        evicted = 0
+        for about in known:
+            if too_much <= 0:
+                break
+            if about.id != base and self._discard(about.id):
+                too_much, evicted = too_much - about.size, evicted + 1
+        return evicted
+
+    def _discard(self, environment_id: str) -> bool:
+        with self._store.held(build_name(environment_id)), self._store.held(environment_id, wait=False) as free:
+            if free:
+                with self._compiler.kept_off(environment_id):
+                    self._sandbox.cool(self._interpreter(environment_id))
+                    self._store.discard(environment_id)
+            return free
 
     def wait_for_bytecode(self, timeout_s: float | None = None) -> bool:
         """Waits until all that was built is compiled too; for measurements and tests."""

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,18 @@ class Store:
     def environment(self, name: str) -> Path:
         """Where the environment of that id lies or would lie."""
         return self.root / name
+
+    def touch(self, name: str) -> None:
+        """Notes that the environment of that name is used now."""
+        now = time.time_ns()  # finer than the file system's own clock
+        os.utime(self.locks / name, ns=(now, now))
+
+    def used_at(self, name: str) -> float:
+        """When it was used last, in seconds since 1970; 0 if never."""
+        try:
+            return (self.locks / name).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     def names(self) -> list[str]:
         """The ids of all environments that are built."""

@@ -26,6 +26,7 @@ def open_table(parts: Container, settings: Settings, table: Table) -> int:
     """A descriptor of the table's Arrow IPC file, for reading; the caller closes it."""
     path = twin_path(settings, table)
     with contextlib.suppress(FileNotFoundError):
+        os.utime(path)  # so that those that were used last are kept longest
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     with _making:  # one twin at a time in this process; another process may make the same one, and the rename decides
         if not path.exists():

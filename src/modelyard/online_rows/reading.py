@@ -49,12 +49,6 @@ def get_table(session: Session, table_id: OnlineTableId) -> OnlineTable:
     return table
 
 
-def at_one_moment(session: Session) -> None:
-    """Has everything that this session reads be of one moment; to be called before its first query."""
-    if session.get_bind().dialect.name == "postgresql":  # SQLite's transactions are so anyway
-        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-
-
 def read_all(session: Session, table_id: OnlineTableId, clock: Clock) -> tuple[Moment, Iterator[bytes]]:
     """How the table stands, and all of its rows as JSON lines, in the order in which they were last written.
 

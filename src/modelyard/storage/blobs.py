@@ -5,11 +5,14 @@ blob or is absent, whatever was killed when; what a killed process had begun is 
 digests only; no string of a caller ever becomes a path.
 """
 
+import fcntl
 import hashlib
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
@@ -108,6 +111,30 @@ class BlobStore:
         """Removes the blob; nothing happens if it isn't there."""
         self.path(digest).unlink(missing_ok=True)
 
+    def digests(self) -> Iterator[Digest]:
+        """All blobs that are there, in no order."""
+        for folder in self.root.glob("[0-9a-f][0-9a-f]"):
+            for entry in os.scandir(folder):
+                if _DIGEST.fullmatch(entry.name):
+                    yield Digest(entry.name)
+
+    def delete_if_older(self, digest: Digest, before: datetime) -> int | None:
+        """Removes the blob if it was stored, for the last time, before that moment; gives its size, or None.
+
+        Storing the same bytes again makes a blob new, and can't happen between the look and the end.
+        """
+        path = self.path(digest)
+        with self._guarded(fcntl.LOCK_EX):
+            try:
+                found = path.stat()
+            except FileNotFoundError:
+                return None
+            # The moment of its rename: a file that was moved in may have been written long before.
+            if found.st_ctime >= before.timestamp():
+                return None
+            path.unlink()
+        return found.st_size
+
     def writer(self) -> "BlobWriter":
         """A blob written piece by piece, for callers that can't hand over an iterable."""
         return BlobWriter(self._incoming / secrets.token_hex(16), self._keep)
@@ -116,12 +143,23 @@ class BlobStore:
         target = self.path(digest)
         target.parent.mkdir(exist_ok=True, mode=0o700)
         temporary.chmod(0o400)
-        temporary.replace(target)
+        with self._guarded(fcntl.LOCK_SH):
+            temporary.replace(target)
         folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+    @contextmanager
+    def _guarded(self, kind: int) -> Iterator[None]:
+        """Keeps removing apart from storing: shared to store, exclusive to remove. Its holder's end frees it."""
+        guard = os.open(self.root / "guard", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(guard, kind)
+            yield
+        finally:
+            os.close(guard)
 
 
 class BlobWriter:

@@ -1,0 +1,21 @@
+"""What is old: results of queries that were run once, and the forms in which tables were downloaded.
+
+Both can be had again, by asking again. What is removed here are rows; their blobs go with the next collection.
+"""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from modelyard.feature_groups.records import UNFINISHED, FeatureGroupOperation, TableEncoding
+
+
+def expire(session: Session, now: datetime, keep_s: float) -> int:
+    """Removes what is older than `keep_s`; gives how many rows."""
+    before = now - timedelta(seconds=keep_s)
+    removed = 0
+    for record in (FeatureGroupOperation, TableEncoding):
+        old = (record.created_at < before, record.status.not_in(UNFINISHED))
+        removed += session.connection().execute(delete(record).where(*old)).rowcount
+    return removed
