@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.upkeep.caches import evict_files
+from tests.api.everything import make_strangers
 from tests.models.house import make_model, wait_for_end, wait_for_words
 from tests.yard import CallFailed, Yard
 
@@ -41,6 +42,21 @@ def test_an_environment_shows_its_packages_and_who_uses_it(shared_yard: Yard) ->
     assert "--hash=sha256:" in used[0]["lock"]
     with pytest.raises(CallFailed, match="DataNotFoundError"):
         shared_yard.call("describeEnvironment", "GET", environmentId="f" * 64)
+
+
+def test_another_organisation_sees_nothing_of_it(shared_yard: Yard) -> None:
+    model = make_model(shared_yard, trainingInputTables=[])
+    wait_for_end(shared_yard, model["latestModelVersion"]["modelVersion"])
+    [mine, *_] = shared_yard.call("listEnvironments", "GET")
+    strangers, _ = make_strangers(shared_yard, "others")
+    assert strangers.call("listEnvironments", "GET") == []
+    for action, verb in (
+        ("describeEnvironment", "GET"),
+        ("purgeEnvironment", "DELETE"),
+        ("rebuildEnvironment", "POST"),
+    ):
+        with pytest.raises(CallFailed, match="DataNotFoundError"):
+            strangers.call(action, verb, environmentId=mine["environmentId"])
 
 
 def test_one_in_use_is_neither_purged_nor_built_anew(shared_yard: Yard) -> None:

@@ -22,7 +22,7 @@ _ERRORS = (DataNotFoundError, ConflictError, NotReadyError)
 
 @action("GET")
 def list_environments(call: Call) -> list[EnvironmentShape]:
-    """The environments that are built on this machine, the largest first."""
+    """The environments on this machine's disk that the organisation's models and tables use, the largest first."""
     return environments.list_environments(call.session, call.organization_id, read_environments(call.settings))
 
 
@@ -74,6 +74,6 @@ def _in_agent(call: Call, kind: str, payload: JsonObject) -> After | None:
 
 def _find(call: Call, environment_id: str) -> Kept:
     for kept in read_environments(call.settings):
-        if kept.about.id == environment_id:
+        if kept.about.id == environment_id and environments.is_used(call.session, call.organization_id, kept):
             return kept
     raise DataNotFoundError(f"Environment {environment_id[:100]} was not found; listEnvironments shows those that are")

@@ -1,4 +1,7 @@
-"""Environments with who uses them: what is on this machine's disk, against the versions that were trained with it."""
+"""Environments with who uses them: what is on this machine's disk, against the versions that were made with it.
+
+An organisation sees those that its own models and tables were made with, since names of packages tell something.
+"""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,6 +12,7 @@ from sqlalchemy.orm import Session
 from modelyard.clock import iso
 from modelyard.deployments.records import Deployment
 from modelyard.environments import Kept
+from modelyard.feature_groups.records import FeatureGroupVersion
 from modelyard.ids import Digest, ModelVersionId, OrganizationId
 from modelyard.models.records import Model, ModelVersion
 from modelyard.upkeep.wire import DescribedEnvironmentShape, EnvironmentShape, EnvironmentUserShape
@@ -17,15 +21,23 @@ from modelyard.upkeep.wire import DescribedEnvironmentShape, EnvironmentShape, E
 def list_environments(
     session: Session, organization_id: OrganizationId, found: Sequence[Kept]
 ) -> list[EnvironmentShape]:
-    """The environments, the largest first, each with the number of the organisation's versions that it made."""
+    """Those that the organisation uses, the largest first, each with the number of model versions that it made."""
     counted = (
         select(ModelVersion.environment_id, func.count())
         .where(ModelVersion.organization_id == organization_id, ModelVersion.environment_id.is_not(None))
         .group_by(ModelVersion.environment_id)
     )
     counts: dict[Digest | None, int] = {row[0]: row[1] for row in session.execute(counted)}
-    largest_first = sorted(found, key=lambda kept: (-kept.about.size, kept.about.id))
+    mine = [kept for kept in found if kept.about.id in counts or _made_a_table(session, organization_id, kept)]
+    largest_first = sorted(mine, key=lambda kept: (-kept.about.size, kept.about.id))
     return [_shape(kept, counts.get(Digest(kept.about.id), 0)) for kept in largest_first]
+
+
+def is_used(session: Session, organization_id: OrganizationId, kept: Kept) -> bool:
+    """Whether a model or a feature group of the organisation was made with the environment."""
+    trained = (ModelVersion.organization_id == organization_id, ModelVersion.environment_id == kept.about.id)
+    found = session.scalar(select(ModelVersion.model_version).where(*trained).limit(1))
+    return found is not None or _made_a_table(session, organization_id, kept)
 
 
 def describe_environment(session: Session, organization_id: OrganizationId, kept: Kept) -> DescribedEnvironmentShape:
@@ -48,6 +60,11 @@ def describe_environment(session: Session, organization_id: OrganizationId, kept
         for row in versions
     ]
     return DescribedEnvironmentShape(environment=_shape(kept, len(users)), lock=kept.lock, used_by=users)
+
+
+def _made_a_table(session: Session, organization_id: OrganizationId, kept: Kept) -> bool:
+    made = (FeatureGroupVersion.organization_id == organization_id, FeatureGroupVersion.lock == kept.lock)
+    return session.scalar(select(FeatureGroupVersion.feature_group_version).where(*made).limit(1)) is not None
 
 
 def _deployments(session: Session, versions: Sequence[ModelVersionId]) -> dict[ModelVersionId, list[str]]:
