@@ -57,6 +57,7 @@ from modelyard.models import lineage_actions as models_lineage_actions
 from modelyard.models import revision_actions as models_revision_actions
 from modelyard.models import runs as models_runs
 from modelyard.models import training_actions as models_training_actions
+from modelyard.models import version_actions as models_version_actions
 from modelyard.online_rows import actions as online_rows_actions
 from modelyard.online_rows.retention import Sweeper
 from modelyard.online_rows.tokens import StreamingTokens
@@ -113,7 +114,13 @@ SLICES = (
         feature_groups_binding,
     ),
     Slice(
-        (models_actions, models_lineage_actions, models_revision_actions, models_training_actions),
+        (
+            models_actions,
+            models_lineage_actions,
+            models_revision_actions,
+            models_training_actions,
+            models_version_actions,
+        ),
         models_runs,
         models_binding,
     ),

@@ -66,6 +66,7 @@ MEANING: dict[str, Callable[[Everything], object]] = {
     "sinceProjectId": one("projectId"),
     "baseModelRevision": one("modelRevision"),
     "startAfterRevision": one("modelRevision"),
+    "baseModelVersion": one("modelVersion"),
     "batchPredictionIds": many("batchPredictionId"),
     "datasetIds": many("datasetId"),
     "deploymentIds": many("deploymentId"),

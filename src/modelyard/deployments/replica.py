@@ -73,6 +73,7 @@ def limits(settings: Settings, served: Deployable) -> Limits:
         scratch_gib=settings.scratch_gib,
         # Replicas live on, so they reserve none, or no training would ever get one: they share what there is.
         gpus=find_gpus() if served.use_gpu else (),
+        steady_hashes=False,
     )
 
 

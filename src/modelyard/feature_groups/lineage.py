@@ -17,6 +17,11 @@ from modelyard.feature_groups.records import (
 )
 from modelyard.ids import FeatureGroupId, FeatureGroupVersionId
 
+#: Kinds of this room among what stands on versions.
+OWN_KINDS = ("feature group version", "snapshot")
+#: How many of the versions that were made from a group a refusal names.
+MOST_NAMED = 20
+
 #: Group -> the groups that it reads.
 Edges = dict[FeatureGroupId, set[FeatureGroupId]]
 
@@ -52,7 +57,21 @@ def users_of(session: Session, feature_group_id: FeatureGroupId) -> list[str]:
     noted = select(FeatureGroupUser).where(FeatureGroupUser.feature_group_id == feature_group_id)
     ordered = noted.order_by(FeatureGroupUser.kind, FeatureGroupUser.name)
     above = [f"{user.kind} {user.name}" + _in_brackets(user) for user in session.scalars(ordered)]
-    return [f"feature group {name}" for name in session.scalars(readers)] + above
+    return [f"feature group {name}" for name in session.scalars(readers)] + above + _made_of(session, feature_group_id)
+
+
+def _made_of(session: Session, feature_group_id: FeatureGroupId) -> list[str]:
+    """What the rooms above made from versions of the group, and could not make again without them."""
+    user = FeatureGroupVersionUser
+    query = (
+        select(user.kind, user.user_id, user.name)
+        .join(FeatureGroupVersion, FeatureGroupVersion.feature_group_version == user.feature_group_version)
+        .where(FeatureGroupVersion.feature_group_id == feature_group_id, user.kind.not_in(OWN_KINDS))
+        .distinct()
+        .order_by(user.kind, user.name, user.user_id)
+    )
+    found = [f"{kind} {name} ({user_id})" for kind, user_id, name in session.execute(query)]
+    return found if len(found) <= MOST_NAMED else [*found[:MOST_NAMED], f"{len(found) - MOST_NAMED} more"]
 
 
 def set_inputs(session: Session, group: FeatureGroup, parent_ids: Iterable[FeatureGroupId]) -> None:

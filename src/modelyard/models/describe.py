@@ -18,8 +18,10 @@ from modelyard.database import JsonObject
 from modelyard.execution.waiting import what_it_waits_for
 from modelyard.ids import Digest, ModelId, ModelVersionId, RevisionId
 from modelyard.models.freshness import find_stale
+from modelyard.models.provenance import made_from
 from modelyard.models.records import ENDED, Model, ModelRevision, ModelVersion, VersionStatus
 from modelyard.models.schedules import schedules_of_models
+from modelyard.models.version_wire import ReproductionShape
 from modelyard.models.versions import read_texts
 from modelyard.models.wire import CodeSourceShape, Config, DeployableAlgorithmShape, ModelShape, ModelVersionShape
 from modelyard.refresh.wire import RefreshScheduleShape
@@ -95,6 +97,8 @@ def describe_versions(
     read = _Read(heads=_read_heads(session, list(models.values())))
     read.revisions = _read_revisions(session, [version.revision_id for version in versions])
     _read_sources(session, read, listing=listing)
+    if not listing:
+        read.texts |= read_texts(session, [each.lock_digest for each in versions if each.lock_digest])
     return [_version(version, models[version.model_id], read) for version in versions]
 
 
@@ -237,6 +241,9 @@ def _version(version: ModelVersion, model: Model, read: _Read) -> ModelVersionSh
         code_source=_code_source(revision, read, list(Pins.of(version.module_pins).modules)),
         model_config=config_shape(version.training_config),
         deployable_algorithms=[_deployable(model, revision)] if is_complete else [],
+        made_from=made_from(version, revision, read.texts),
+        reproduction_of=version.reproduction_of,
+        reproduction=msgspec.convert(version.reproduction, ReproductionShape) if version.reproduction else None,
     )
 
 

@@ -5,7 +5,7 @@ Pure: it is handed values and texts. `history.py` and `comparing.py` read them f
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -26,6 +26,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     #: Of lists: what only the newer, or only the older side has. Both empty where the order alone differs.
     added: list[Any] | None = None
     removed: list[Any] | None = None
+    #: Of numbers: by how much the newer side is larger.
+    by: float | None = None
 
     @property
     def line(self) -> str:
@@ -36,7 +38,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
                 *(f"+{_shown(each)}" for each in self.added or []),
             ]
             return f"{self.name}: {'  '.join(signed)}"
-        return f"{self.name}: {_shown(self.before)} -> {_shown(self.after)}"
+        by = "" if self.by is None else f" ({self.by:+g})"
+        return f"{self.name}: {_shown(self.before)} -> {_shown(self.after)}{by}"
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
@@ -56,7 +59,12 @@ def _differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: st
                 name=prefix + name, before=old, after=new, added=_without(new, old), removed=_without(old, new)
             )
         else:
-            yield Difference(name=prefix + name, before=old, after=new)
+            by = float(new) - float(old) if _is_number(old) and _is_number(new) else None
+            yield Difference(name=prefix + name, before=old, after=new, by=by)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _without(one: Sequence[Any], other: Sequence[Any]) -> list[Any]:

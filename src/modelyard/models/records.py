@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, LargeBinary, Text, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index, LargeBinary, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.database import JsonObject, Record
@@ -153,6 +153,15 @@ class ModelVersion(Record):
     fingerprint: Mapped[Digest]
     #: The modules that the source imports, as they were when the training was asked for: `source_code.pins.Pins`.
     module_pins: Mapped[JsonObject] = mapped_column(default=dict)
+
+    #: What the random generators of the training begin with.
+    seed: Mapped[int] = mapped_column(BigInteger, default=0)
+    #: Whether the training config names it; else it was chosen when the training was asked for.
+    seed_given: Mapped[bool] = mapped_column(default=False)
+    #: The version that this one trains again, from the same five things; None for all others.
+    reproduction_of: Mapped[ModelVersionId | None]
+    #: How it compares with that one, once it has ended: `reproducing.Report`.
+    reproduction: Mapped[JsonObject | None]
 
     # What it did use, known from the moment it is found out.
     #: Id of each table's version, in the order of `training_input_tables`; None until the tables are there.

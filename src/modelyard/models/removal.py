@@ -52,7 +52,8 @@ def delete_version(session: Session, version: ModelVersion) -> None:
     _check_unused(session, f"Model version {version.model_version}", versions)
     texts = _remove(session, versions)
     model = session.get_one(Model, version.model_id, with_for_update=True, populate_existing=True)
-    query = select(ModelVersion).where(ModelVersion.model_id == model.model_id).order_by(ModelVersion.number.desc())
+    own = (ModelVersion.model_id == model.model_id, ModelVersion.reproduction_of.is_(None))
+    query = select(ModelVersion).where(*own).order_by(ModelVersion.number.desc())
     newest = session.scalars(query.limit(1)).first()
     complete = session.scalars(query.where(ModelVersion.status == VersionStatus.COMPLETE).limit(1)).first()
     model.latest_version = newest.model_version if newest else None

@@ -16,6 +16,7 @@ from modelyard.feature_groups.tables import get_feature_groups
 from modelyard.ids import DeploymentId, FeatureGroupId, ModelId, ModelVersionId, UserId, new_id
 from modelyard.models.definition import fingerprint
 from modelyard.models.records import Model, ModelRevision, ModelVersion, VersionStatus
+from modelyard.models.seeds import seed_of
 from modelyard.models.sizes import CpuSize, Size, demand
 from modelyard.settings import Settings
 from modelyard.source_code.pins import Modules
@@ -56,6 +57,16 @@ def start_training(
     version = _new_version(session, model, revision, overrides or Overrides())
     version.module_pins = Modules(session, model.organization_id).pins(revision.module_dependencies).as_json
     version.pending_deployment_ids = list(dict.fromkeys(deployment_ids))
+    put_on_table(session, settings, model, version, user_id)
+    model.latest_version = version.model_version
+    session.flush()
+    return version
+
+
+def put_on_table(
+    session: Session, settings: Settings, model: Model, version: ModelVersion, user_id: UserId | None
+) -> None:
+    """Keeps a new version of the model, which is locked, with the run that trains it."""
     version.created_by = user_id
     size = Size(CpuSize(version.cpu_size) if version.cpu_size else None, version.memory_gib, version.use_gpu)
     version.run_id = enqueue(
@@ -69,9 +80,8 @@ def start_training(
         max_attempts=settings.run_attempts,
     )
     session.add(version)
-    model.latest_version, model.versions = version.model_version, version.number
+    model.versions = version.number
     session.flush()
-    return version
 
 
 def _new_version(session: Session, model: Model, revision: ModelRevision, overrides: Overrides) -> ModelVersion:
@@ -80,6 +90,7 @@ def _new_version(session: Session, model: Model, revision: ModelRevision, overri
         groups = get_feature_groups(session, model.organization_id, overrides.feature_group_ids)
         tables, group_ids = [group.table_name for group in groups], [group.feature_group_id for group in groups]
     config = revision.training_config if overrides.training_config is None else overrides.training_config
+    seed = seed_of(config)
     return ModelVersion(
         model_version=ModelVersionId(new_id()),
         model_id=model.model_id,
@@ -94,6 +105,8 @@ def _new_version(session: Session, model: Model, revision: ModelRevision, overri
         memory_gib=overrides.memory_gib or revision.memory_gib,
         use_gpu=revision.use_gpu,
         training_config=config,
+        seed=seed.value,
+        seed_given=seed.is_given,
         fingerprint=fingerprint(revision, group_ids, config),
         pending_deployment_ids=[],
         failed_deployment_ids=[],

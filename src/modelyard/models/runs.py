@@ -12,16 +12,18 @@ from modelyard.database import JsonObject
 from modelyard.execution import Permanent, RunContext, RunKind
 from modelyard.feature_groups import lineage
 from modelyard.ids import FeatureGroupId, ModelVersionId
-from modelyard.models import training
+from modelyard.models import reproducing, training
 from modelyard.models.events import ModelEvents
 from modelyard.models.heads import put_text
+from modelyard.models.outputs import Outputs
 from modelyard.models.records import ENDED, Model, ModelRevision, ModelVersion, VersionStatus
 from modelyard.models.retrain import TRAIN
 from modelyard.models.sizes import CpuSize, Size
 from modelyard.models.training import Pins, Plan, Trained, TrainingFailed
-from modelyard.models.versions import read_texts, requirements_of
+from modelyard.models.versions import read_texts, requirements_of, tables_of
 from modelyard.source_code.pins import Pins as ModulePins
 from modelyard.source_code.pins import read_sources
+from modelyard.storage import BlobStore
 
 
 def train(run: RunContext) -> None:
@@ -39,7 +41,7 @@ def train(run: RunContext) -> None:
     except TrainingFailed as failure:
         _end_failed(run, failure)
     else:
-        _end_complete(run, trained)
+        _end_complete(run, trained, _compare(run, trained.outputs))
 
 
 def give_up_training(session: Session, payload: JsonObject, reason: str) -> None:
@@ -70,7 +72,9 @@ def _begin(run: RunContext) -> Plan | None:
             read_sources(session, modules),
             texts[version.lock_digest] if version.lock_digest else None,
             tuple(FeatureGroupId(each) for each in version.feature_group_ids),
+            tables_of(session, version) if version.reproduction_of else None,
             dict(version.training_config or {}),
+            version.seed,
             Size(CpuSize(version.cpu_size) if version.cpu_size else None, version.memory_gib, version.use_gpu),
         )
 
@@ -91,7 +95,7 @@ def _pin(run: RunContext, pins: Pins) -> None:
         )
 
 
-def _end_complete(run: RunContext, trained: Trained) -> None:
+def _end_complete(run: RunContext, trained: Trained, report: JsonObject | None) -> None:
     run.logs.flush()
     outputs = trained.outputs
     with run.transaction() as session:
@@ -102,8 +106,10 @@ def _end_complete(run: RunContext, trained: Trained) -> None:
         version.metrics, version.metric_steps = outputs.metrics, outputs.steps
         version.predict_takes_tables = outputs.predict_takes_tables
         version.usage, version.training_completed_at = trained.usage, run.clock()
-        _note_trained(session, version)
-        _tell(run, session, version)
+        version.reproduction = report
+        if not version.reproduction_of:
+            _note_trained(session, version)
+            _tell(run, session, version)
         run.complete(session)
 
 
@@ -114,7 +120,8 @@ def _end_failed(run: RunContext, failure: TrainingFailed) -> None:
         _fail(version, str(failure))
         version.exception, version.usage = failure.exception, failure.usage
         version.training_completed_at = run.clock()
-        _tell(run, session, version)
+        if not version.reproduction_of:
+            _tell(run, session, version)
         run.complete(session)
 
 
@@ -138,6 +145,16 @@ def _note_trained(session: Session, version: ModelVersion) -> None:
     before = session.get(ModelVersion, model.trained_version) if model.trained_version else None
     if before is None or before.number < version.number:
         model.trained_version = version.model_version
+
+
+def _compare(run: RunContext, outputs: Outputs) -> JsonObject | None:
+    """How a reproduction compares; None for all others, and where its original was deleted meanwhile."""
+    with run.read() as session:
+        version = session.get(ModelVersion, ModelVersionId(run.payload["modelVersion"]))
+        if version is None or version.reproduction_of is None:
+            return None
+        original = session.get(ModelVersion, version.reproduction_of)
+    return reproducing.compare(run.parts.get(BlobStore), original, version, outputs) if original else None
 
 
 def _tell(run: RunContext, session: Session, version: ModelVersion) -> None:

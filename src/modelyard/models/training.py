@@ -26,6 +26,7 @@ from modelyard.models.sizes import Size, largest_agent
 from modelyard.models.versions import MODULE_NAME
 from modelyard.sandbox import GuestError, GuestNotStarted, Limits, Sandbox, SandboxUnavailable, Usage
 from modelyard.sandbox.failures import FailureKind
+from modelyard.sandbox.limits import HASH_SEED
 from modelyard.storage import BlobStore
 
 
@@ -51,7 +52,10 @@ class Plan:
     #: Lock of an earlier attempt, which this one keeps to.
     lock: str | None
     feature_group_ids: tuple[FeatureGroupId, ...]
+    #: The very versions of the tables that are to be used; None: the newest.
+    tables: tuple[TableVersion, ...] | None
     training_config: JsonObject
+    seed: int
     size: Size
 
 
@@ -122,7 +126,9 @@ def find_environment(run: RunContext, plan: Plan) -> Environment:
 
 
 def find_tables(run: RunContext, plan: Plan) -> tuple[TableVersion, ...]:
-    """The newest rows of the plan's tables; TrainingFailed naming the table that could not be made."""
+    """The rows that the plan names, or else the newest; TrainingFailed naming the table that could not be made."""
+    if plan.tables is not None:
+        return plan.tables
     try:
         return tuple(ensure_versions(run, plan.feature_group_ids))
     except MaterializationFailed as error:
@@ -137,6 +143,7 @@ def pins_of(environment: Environment, tables: Sequence[TableVersion], limits: Li
         "platform": platform,
         "modelyard": modelyard.__version__,
         "cores": limits.cores,
+        "hashSeed": int(HASH_SEED),
         "memoryGib": limits.memory_gib,
         "gpus": len(limits.gpus),
     }
@@ -153,6 +160,7 @@ def train_version(run: RunContext, plan: Plan, environment: Environment, pins: P
         "predict_function": plan.predict_function_name,
         "tables": [{"name": table.table_name} for table in pins.tables],
         "config": plan.training_config,
+        "seed": plan.seed,
         "modules": plan.modules,
     }
     try:

@@ -94,13 +94,18 @@ def newest_complete(session: Session, model: Model) -> ModelVersion:
     return version
 
 
-def check_deployable(version: ModelVersion) -> None:
-    """Raises unless the version is COMPLETE: NotReadyError while it trains, ConflictError when it failed."""
+def check_complete(version: ModelVersion, done: str) -> None:
+    """Raises unless the version is COMPLETE, saying that it can't be `done`: NotReadyError while it trains."""
     name = f"Model version {version.model_version}"
     if version.status == VersionStatus.FAILED:
-        raise ConflictError(f"{name} can't be used: its training failed: {version.error}")
+        raise ConflictError(f"{name} can't be {done}: its training failed: {version.error}")
     if version.status != VersionStatus.COMPLETE:
         raise NotReadyError(f"{name} is {version.status}; wait for its training to end.")
+
+
+def check_deployable(version: ModelVersion) -> None:
+    """Raises unless the version is COMPLETE: NotReadyError while it trains, ConflictError when it failed."""
+    check_complete(version, "used")
 
 
 def deployable(session: Session, version: ModelVersion) -> Deployable:
@@ -136,19 +141,19 @@ def deployable(session: Session, version: ModelVersion) -> Deployable:
         modules=read_sources(session, pins),
         feature_group_ids=tuple(version.feature_group_ids),
         training_input_tables=tuple(version.training_input_tables),
-        tables=_tables_of(session, version) if version.predict_takes_tables else (),
+        tables=tables_of(session, version) if version.predict_takes_tables else (),
     )
 
 
-def _tables_of(session: Session, version: ModelVersion) -> tuple[TableVersion, ...]:
+def tables_of(session: Session, version: ModelVersion) -> tuple[TableVersion, ...]:
     """The very rows that the version was trained on; ConflictError if one of the tables has been deleted."""
     wanted = [FeatureGroupVersionId(each) for each in version.feature_group_versions or []]
     query = select(FeatureGroupVersion).where(FeatureGroupVersion.feature_group_version.in_(wanted))
     found = {row.feature_group_version: row for row in session.scalars(query)}
     if missing := [each for each in wanted if each not in found]:
         raise ConflictError(
-            f"Model version {version.model_version} can't be used: its predict function takes the tables of its "
-            f"training, and feature group version {missing[0]} has been deleted. Train the model again."
+            f"Model version {version.model_version} can't be used: the rows of its training are needed, and feature "
+            f"group version {missing[0]} has been deleted. Train the model again."
         )
     return tuple(
         TableVersion(found[each].feature_group_id, found[each].feature_group_version, name, found[each].manifest)

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from modelyard.models.version_wire import MadeFromShape, ReproductionShape
 from modelyard.refresh.wire import RefreshScheduleShape
 
 Config = dict[str, Any]
@@ -95,6 +96,12 @@ class ModelVersionShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     code_source: CodeSourceShape
     model_config: Config
     deployable_algorithms: list[DeployableAlgorithmShape]
+    #: Ours: the five exact things that this version is made from.
+    made_from: MadeFromShape
+    #: Ours: the version that this one trains again from the same five things; null for all others.
+    reproduction_of: str | None
+    #: Ours: how it compares with that one, once it has ended.
+    reproduction: ReproductionShape | None
     #: Ours: what a training that has not begun waits for, in a sentence. Null in lists.
     waiting_for: str | None = None
 

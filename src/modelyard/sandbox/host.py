@@ -226,7 +226,8 @@ class Sandbox:
         home = str(folder) if self._bubblewrap is None else WORK_FOLDER
         environment = limits.environment(interpreter.python, home) | view.environment
         joins = group.add if group is not None else _join_nothing
-        boot = [str(interpreter.python), "-I", "-S"]
+        # All that -I means but for -E: the guest's variables are ours alone, and PYTHONHASHSEED is one of them.
+        boot = [str(interpreter.python), "-s", "-P", "-S"]
         options = ["--socket", str(connection.fileno()), *options]
         if self._bubblewrap is None:
             command = [*boot, str(_GUEST_SOURCE / "boot.py"), *options]

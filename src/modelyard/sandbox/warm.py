@@ -32,6 +32,7 @@ class _Kind:
     threads: int
     network: bool
     gpus: tuple[Gpu, ...]
+    steady_hashes: bool
 
 
 class WarmGuests:
@@ -107,7 +108,7 @@ class WarmGuests:
 
 
 def _kind(interpreter: Interpreter, limits: Limits, preload: tuple[str, ...]) -> _Kind:
-    return _Kind(interpreter, preload, limits.threads, limits.network, limits.gpus)
+    return _Kind(interpreter, preload, limits.threads, limits.network, limits.gpus, limits.steady_hashes)
 
 
 def _kill(guests: Iterable[Guest]) -> None:

@@ -1,6 +1,6 @@
 """The first program of a guest: drops every right, opens the environment, and waits for a task.
 
-Run by path, `python -I -S boot.py ...`: isolated, and without `site`, so that no file of the environment has a say
+Run by path, `python -s -P -S boot.py ...`: isolated, and without `site`, so that no file of the environment has a say
 before the rights are gone. Options: `--drop ID`, `--folder PATH`, `--socket FD`, `--preload a,b`,
 `--exec PROGRAM ARGUMENTS...` (last).
 """

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from . import source
+from . import seeding, source
 from .failures import Refused, Unpicklable
 from .inputs import load_tables
 
@@ -29,17 +29,19 @@ _DEPTH_LIMIT = 64
 
 
 def train(work: "Work") -> dict[str, object]:
-    """Message: source, module_name, train_function, predict_function, tables [{name, form?}], config, modules.
+    """Message: source, module_name, train_function, predict_function, tables [{name, form?}], config, modules, seed.
 
     Files: one per table.
     """
     message: dict[str, Any] = work.message
+    seeding.begin(message.get("seed") or 0)
     module = source.load(work.text("source"), message.get("module_name") or "model", message.get("modules"))
     function = source.function(module, work.text("train_function"))
     predict_takes_tables = wants_tables(module, message)
     tables = load_tables(function, message.get("tables") or [], work.fds)
     keywords = {"training_config": message.get("config") or {}} if source.accepts(function, "training_config") else {}
     check_call(function, [table["name"] for table in message.get("tables") or []], keywords)
+    seeding.begin(message.get("seed") or 0)  # again: what the imports drew has no say, and they may have loaded numpy
     work.started()
     model = function(*tables, **keywords)
     del tables
