@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from benchmarks.measure import Options, Row, as_markdown, load
 
-NAMES = ("predict", "update", "start", "table", "imports", "environment", "online")
+NAMES = ("predict", "update", "start", "table", "imports", "environment", "online", "downloads")
 
 
 def main() -> int:

@@ -65,9 +65,6 @@ def test_a_definition_changes_and_its_versions_keep_what_they_had(bench: Bench) 
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ({"outputLocation": "s3://bucket/key"}, "outputLocation: results can't be written to a connector yet"),
-        ({"databaseConnectorId": "abc"}, "databaseConnectorId: results can't be written"),
-        ({"databaseOutputConfig": {"a": 1}}, "databaseOutputConfig: results can't be written"),
         ({"explanations": True}, "explanations: predictions can't be explained yet"),
         ({"outputFormat": "XML"}, "it must be one of JSON, CSV"),
         ({"csvInputPrefix": "a\nb"}, "csvInputPrefix must be"),

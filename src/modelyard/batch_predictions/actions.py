@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from modelyard.actions import Call, FileBytes, action, while_status
 from modelyard.batch_predictions import changing, describe
-from modelyard.batch_predictions.definition import Definition, OutputFormat, refuse
+from modelyard.batch_predictions.definition import Definition, OutputFormat, read_destination, reformatted, refuse
 from modelyard.batch_predictions.records import BatchPrediction, BatchPredictionVersion, VersionStatus
 from modelyard.batch_predictions.starting import get_batch_prediction, get_version, start
 from modelyard.batch_predictions.wire import (
@@ -24,6 +24,7 @@ from modelyard.errors import (
     DataNotFoundError,
     InvalidEnumParameterError,
     InvalidParameterError,
+    MissingParameterError,
     NotReadyError,
 )
 from modelyard.feature_groups.outputs import make_output_group
@@ -31,6 +32,7 @@ from modelyard.feature_groups.tables import find_by_table_name
 from modelyard.ids import (
     BatchPredictionId,
     BatchPredictionVersionId,
+    DatabaseConnectorId,
     DatasetId,
     DeploymentId,
     FeatureGroupId,
@@ -50,12 +52,21 @@ Columns = Annotated[list[str], "The only input columns that the result shows."]
 Metadata = Annotated[bool, "Adds prediction_start_time, batch_prediction_version and model_version to each row."]
 Inputs = Annotated[dict[str, str | None], "The feature group whose rows are predicted, as `{type: featureGroupId}`."]
 
-_NO_CONNECTOR = "results can't be written to a connector yet; leave it out and download them"
 _NO_EXPLANATIONS = "predictions can't be explained yet; leave it out"
 _NOT_KEPT = (DataNotFoundError, InvalidParameterError)
 
 
-@action("POST", errors=(DataNotFoundError, InvalidParameterError, InvalidEnumParameterError, AlreadyExistsError))
+@action(
+    "POST",
+    errors=(
+        DataNotFoundError,
+        InvalidParameterError,
+        InvalidEnumParameterError,
+        MissingParameterError,
+        AlreadyExistsError,
+        ConflictError,
+    ),
+)
 def create_batch_prediction(
     call: Call,
     *,
@@ -67,7 +78,7 @@ def create_batch_prediction(
     explanations: bool = False,
     output_format: Format | None = None,
     output_location: str | None = None,
-    database_connector_id: str | None = None,
+    database_connector_id: DatabaseConnectorId | None = None,
     database_output_config: dict[str, Any] | None = None,
     refresh_schedule: Annotated[str | None, "A cron in UTC by which it is started."] = None,
     csv_input_prefix: Prefix | None = None,
@@ -82,8 +93,6 @@ def create_batch_prediction(
     Its rows are those of the model's first training table, unless `inputFeatureGroups` or
     setBatchPredictionDatasetRemap say otherwise. The deployment need not be started.
     """
-    connector = {"output_location": output_location, "database_connector_id": database_connector_id}
-    refuse(_NO_CONNECTOR, **connector, database_output_config=database_output_config)
     refuse(_NO_EXPLANATIONS, explanations=explanations)
     kind, feature_group_id = changing.read_inputs(input_feature_groups or {})
     definition = Definition(
@@ -97,9 +106,12 @@ def create_batch_prediction(
         batch_prediction_args=batch_prediction_args,
         feature_group_type=kind,
         feature_group_id=feature_group_id,
+        destination=read_destination(output_format, output_location, database_connector_id, database_output_config),
     )
+    if definition.destination is not None:
+        refuse("results go to one place; name this or a connector", table_name=table_name)
     batch = _new(call, deployment_id, name, table_name)
-    changing.keep(call.session, batch, definition)
+    changing.keep(call.session, call.settings, batch, definition)
     if refresh_schedule:
         _schedule(call, batch, refresh_schedule)
     return describe.batch_shape(call.session, batch)
@@ -180,7 +192,42 @@ def set_batch_prediction_feature_group_output(
     group = find_by_table_name(call.session, call.organization_id, table_name)
     if group is None or group.feature_group_id != batch.output_feature_group_id:
         batch.output_feature_group_id = _make_output(call, table_name)
-    return _changed(call, batch)
+    return _changed(call, batch, destination=None)
+
+
+@action("POST", errors=(*_NOT_KEPT, InvalidEnumParameterError, MissingParameterError))
+def set_batch_prediction_file_connector_output(
+    call: Call,
+    *,
+    batch_prediction_id: BatchPredictionId,
+    output_format: Format | None = None,
+    output_location: Annotated[
+        str | None, "A file, which each result replaces, or a folder; without one: here."
+    ] = None,
+) -> BatchPredictionShape:
+    """Writes results to a bucket or to a folder that the operator opened, from now on. They stay here, too."""
+    batch = get_batch_prediction(call.session, call.organization_id, batch_prediction_id, for_update=True)
+    format_ = output_format or batch.defined.output_format
+    destination = read_destination(format_, output_location, None, None)
+    batch.output_feature_group_id = None
+    return _changed(call, batch, output_format=format_, destination=destination)
+
+
+@action("POST", errors=(*_NOT_KEPT, InvalidEnumParameterError, MissingParameterError, ConflictError))
+def set_batch_prediction_database_connector_output(
+    call: Call,
+    *,
+    batch_prediction_id: BatchPredictionId,
+    database_connector_id: Annotated[DatabaseConnectorId | None, "Without one results stay here."] = None,
+    database_output_config: Annotated[
+        dict[str, Any] | None, "objectName, writeMode, databaseFeatureMapping (column -> name in the result), idColumn."
+    ] = None,
+) -> BatchPredictionShape:
+    """Writes results into a table of a database from now on. They stay here for download, too."""
+    batch = get_batch_prediction(call.session, call.organization_id, batch_prediction_id, for_update=True)
+    destination = read_destination(None, None, database_connector_id, database_output_config)
+    batch.output_feature_group_id = None
+    return _changed(call, batch, destination=destination)
 
 
 @action("POST", errors=_NOT_KEPT)
@@ -190,7 +237,7 @@ def set_batch_prediction_output_to_console(
     """Keeps results for download, and nowhere else."""
     batch = get_batch_prediction(call.session, call.organization_id, batch_prediction_id, for_update=True)
     batch.output_feature_group_id = None
-    return _changed(call, batch)
+    return _changed(call, batch, destination=None)
 
 
 @action("POST", errors=(DataNotFoundError, ConflictError, NotReadyError))
@@ -311,9 +358,11 @@ def _make_output(call: Call, table_name: str) -> FeatureGroupId:
 
 def _changed(call: Call, batch: BatchPrediction, **changes: object) -> BatchPredictionShape:
     changed = msgspec.structs.replace(batch.defined, **changes)
+    if changes.get("output_format") and "destination" not in changes:
+        changed = msgspec.structs.replace(changed, destination=reformatted(changed))
     if changes.get("result_input_columns") == []:
         changed = msgspec.structs.replace(changed, result_input_columns=None)
-    changing.keep(call.session, batch, changed)
+    changing.keep(call.session, call.settings, batch, changed)
     return describe.batch_shape(call.session, batch)
 
 

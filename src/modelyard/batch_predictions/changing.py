@@ -14,6 +14,13 @@ from modelyard.deployments.records import Deployment
 from modelyard.errors import ConflictError, DataNotFoundError, InvalidParameterError
 from modelyard.execution import cancel
 from modelyard.feature_groups import lineage
+from modelyard.feature_groups.destinations import (
+    Kind,
+    check_destination,
+    destination_of,
+    note_destination,
+    open_place,
+)
 from modelyard.feature_groups.substitution import datasets_of, find_dataset_group
 from modelyard.feature_groups.tables import get_feature_group
 from modelyard.ids import BatchPredictionId, DatasetId, FeatureGroupId, OrganizationId
@@ -21,11 +28,13 @@ from modelyard.models.versions import forget_user
 from modelyard.projects.access import forget_occupant, note_occupant
 from modelyard.refresh.records import RefreshType
 from modelyard.refresh.schedules import forget_target
+from modelyard.settings import Settings
 
 
-def keep(session: Session, batch: BatchPrediction, definition: Definition) -> None:
+def keep(session: Session, settings: Settings, batch: BatchPrediction, definition: Definition) -> None:
     """Gives the batch prediction its definition; refuses what can't be used with a sentence that says why."""
     check_definition(definition)
+    _note_destination(session, settings, batch, definition)
     if definition.feature_group_id is not None:
         get_feature_group(session, batch.organization_id, definition.feature_group_id)
     deployment = get_deployment(session, batch.organization_id, batch.deployment_id)
@@ -65,6 +74,7 @@ def delete(session: Session, batch: BatchPrediction) -> None:
     lineage.forget_user(session, KIND, batch.batch_prediction_id)
     forget_occupant(session, KIND, batch.batch_prediction_id)
     forget_target(session, RefreshType.BATCHPRED, batch.batch_prediction_id)
+    note_destination(session, None, None, KIND, batch.batch_prediction_id, batch.name)
     session.delete(batch)
 
 
@@ -84,6 +94,17 @@ def in_project(session: Session, project_id: str) -> list[BatchPredictionId]:
     """The project's batch predictions, oldest first."""
     query = select(BatchPrediction.batch_prediction_id).where(BatchPrediction.project_id == project_id)
     return list(session.scalars(query.order_by(BatchPrediction.created_at, BatchPrediction.batch_prediction_id)))
+
+
+def _note_destination(session: Session, settings: Settings, batch: BatchPrediction, definition: Definition) -> None:
+    """Refuses a connector that results can't be written to, and notes one that they can."""
+    destination = destination_of(definition.destination) if definition.destination else None
+    found = None
+    if destination is not None:
+        check_destination(session, settings, batch.organization_id, destination)
+        if destination.kind is Kind.FILE:
+            found = open_place(session, settings, batch.organization_id, destination)
+    note_destination(session, destination, found, KIND, batch.batch_prediction_id, batch.name)
 
 
 def _check_remap(

@@ -11,7 +11,8 @@ import msgspec
 
 from modelyard.database import JsonObject
 from modelyard.errors import InvalidParameterError
-from modelyard.ids import DatasetId, FeatureGroupId
+from modelyard.feature_groups.destinations import Destination, ExportFormat, Kind, destination_of, read_config
+from modelyard.ids import DatabaseConnectorId, DatasetId, FeatureGroupId
 
 #: Longest prefix of CSV columns.
 PREFIX_LIMIT = 100
@@ -49,6 +50,8 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     #: The caller's word for the input, and the feature group; None: the model's first training table.
     feature_group_type: str | None = None
     feature_group_id: FeatureGroupId | None = None
+    #: Where results are written beside here, as `feature_groups.destinations.Destination`.
+    destination: JsonObject | None = None
     #: Dataset of the input's definitions -> the dataset that takes its place.
     dataset_id_remap: dict[DatasetId, DatasetId] = {}
 
@@ -57,6 +60,13 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         """Keyword arguments for the user's functions."""
         given = {**(self.global_prediction_args or {}), **(self.batch_prediction_args or {})}
         return {name: value for name, value in given.items() if name not in _SERVICE_ARGUMENTS and value is not None}
+
+
+def format_of(definition: Definition, output_feature_group_id: FeatureGroupId | None) -> OutputFormat:
+    """How the result is written for download. Source: the SDK's createBatchPrediction, table_name."""
+    if output_feature_group_id is not None:
+        return OutputFormat.CSV
+    return definition.output_format or OutputFormat.JSON
 
 
 #: Fields of the SDK's argument classes that are the platform's, not the function's.
@@ -72,6 +82,34 @@ def check_definition(definition: Definition) -> Definition:
     for name in ("global_prediction_args", "batch_prediction_args"):
         _check_arguments(_camel(name), getattr(definition, name) or {})
     return definition
+
+
+def read_destination(
+    output_format: OutputFormat | None,
+    output_location: str | None,
+    database_connector_id: DatabaseConnectorId | None,
+    database_output_config: JsonObject | None,
+) -> JsonObject | None:
+    """Where results are to be written, as a definition keeps it; None: nowhere but here."""
+    if output_location and database_connector_id:
+        raise InvalidParameterError("Results go to one place: name outputLocation or databaseConnectorId, not both")
+    if output_location:
+        kept = ExportFormat(output_format or OutputFormat.JSON)
+        file = Destination(kind=Kind.FILE, location=output_location, file_format=kept, overwrite=True)
+        return file.as_json
+    if database_connector_id is None:
+        refuse("it says nothing without databaseConnectorId", database_output_config=database_output_config)
+        return None
+    config = {**(database_output_config or {}), "databaseConnectorId": database_connector_id}
+    return read_config("databaseOutputConfig", config).as_json
+
+
+def reformatted(definition: Definition) -> JsonObject | None:
+    """The destination, with files in the definition's format."""
+    if definition.destination is None or not definition.output_format:
+        return definition.destination
+    destination = destination_of(definition.destination)
+    return msgspec.structs.replace(destination, file_format=ExportFormat(definition.output_format)).as_json
 
 
 def refuse(reason: str, **given: object) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modelyard.batch_predictions.definition import Definition, OutputFormat
+from modelyard.batch_predictions.definition import Definition, format_of
 from modelyard.batch_predictions.records import BatchPrediction, BatchPredictionVersion
 from modelyard.batch_predictions.starting import find_input
 from modelyard.batch_predictions.wire import (
@@ -20,6 +20,7 @@ from modelyard.batch_predictions.wire import (
 from modelyard.clock import iso
 from modelyard.deployments.records import Deployment
 from modelyard.execution import read_logs
+from modelyard.feature_groups.destinations import Kind, destination_of
 from modelyard.feature_groups.records import FeatureGroup
 from modelyard.feature_groups.substitution import datasets_of
 from modelyard.ids import FeatureGroupId
@@ -51,7 +52,7 @@ def batch_shape(session: Session, batch: BatchPrediction) -> BatchPredictionShap
         algorithm=deployment.algorithm,
         latest_batch_prediction_version=version_shape(session, newest) if newest else None,
         refresh_schedules=schedules_of(session, RefreshType.BATCHPRED, batch.batch_prediction_id),
-        connector_type="FEATURE_GROUP" if batch.output_feature_group_id else None,
+        **_outputs(batch.defined, batch.output_feature_group_id),
         file_output_format=format_of(batch.defined, batch.output_feature_group_id),
         **_defined(session, batch.defined, feature_group_id, None),
     )
@@ -61,6 +62,8 @@ def version_shape(session: Session, version: BatchPredictionVersion) -> BatchPre
     """One version."""
     deployment = session.get(Deployment, version.deployment_id)
     model = session.get(Model, version.model_id)
+    outputs = _outputs(version.defined, version.output_feature_group_id)
+    is_database = outputs["connector_type"] == "DATABASE_CONNECTOR"
     return BatchPredictionVersionShape(
         batch_prediction_version=version.batch_prediction_version,
         batch_prediction_id=version.batch_prediction_id,
@@ -79,7 +82,10 @@ def version_shape(session: Session, version: BatchPredictionVersion) -> BatchPre
         output_feature_group_version=version.output_feature_group_version,
         output_feature_group_table_name=_table_name(session, version.output_feature_group_id),
         batch_prediction_warnings=version.warning,
-        connector_type="FEATURE_GROUP" if version.output_feature_group_id else None,
+        database_output_total_writes=version.total_writes if is_database else None,
+        database_output_failed_writes=version.failed_writes if is_database else None,
+        database_output_error=is_database and bool(version.failed_writes),
+        **outputs,
         file_output_format=format_of(version.defined, version.output_feature_group_id),
         **_defined(session, version.defined, version.feature_group_id, version.feature_group_version),
     )
@@ -99,13 +105,6 @@ def version_logs(session: Session, version: BatchPredictionVersion) -> BatchPred
     return BatchPredictionVersionLogsShape(logs=lines, warnings=[version.warning] if version.warning else [])
 
 
-def format_of(definition: Definition, output_feature_group_id: FeatureGroupId | None) -> OutputFormat:
-    """How the result is written for download. Source: the SDK's createBatchPrediction, table_name."""
-    if output_feature_group_id is not None:
-        return OutputFormat.CSV
-    return definition.output_format or OutputFormat.JSON
-
-
 def _defined(
     session: Session, definition: Definition, feature_group_id: FeatureGroupId | None, version: str | None
 ) -> dict[str, Any]:
@@ -122,6 +121,20 @@ def _defined(
         "input_feature_groups": groups,
         "global_prediction_args": definition.global_prediction_args,
         "batch_prediction_args": definition.batch_prediction_args,
+    }
+
+
+def _outputs(definition: Definition, output_feature_group_id: FeatureGroupId | None) -> dict[str, Any]:
+    """Where results go. Source: the SDK's BatchPrediction, connectorType."""
+    if definition.destination is None:
+        return {"connector_type": "FEATURE_GROUP" if output_feature_group_id else None}
+    destination = destination_of(definition.destination)
+    if destination.kind is Kind.FILE:
+        return {"connector_type": "FILE_CONNECTOR", "file_connector_output_location": destination.location}
+    return {
+        "connector_type": "DATABASE_CONNECTOR",
+        "database_connector_id": destination.database_connector_id,
+        "database_output_configuration": destination.as_config,
     }
 
 

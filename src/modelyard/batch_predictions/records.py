@@ -112,6 +112,9 @@ class BatchPredictionVersion(Record):
     warning: Mapped[str | None] = mapped_column(Text)
     result_digest: Mapped[Digest | None] = mapped_column(index=True)
     result_size: Mapped[int | None]
+    #: Rows that were to be written to a connector, and that are not there.
+    total_writes: Mapped[int | None]
+    failed_writes: Mapped[int | None]
     output_feature_group_version: Mapped[FeatureGroupVersionId | None]
     #: Peak memory in bytes and CPU seconds.
     usage: Mapped[JsonObject | None]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from modelyard.batch_predictions import definition as names
-from modelyard.batch_predictions.definition import Definition
+from modelyard.batch_predictions.definition import Definition, OutputFormat, format_of
 from modelyard.batch_predictions.inputs import Rows, find_rows
 from modelyard.batch_predictions.outputs import layouts_of, make_table
 from modelyard.batch_predictions.predicting import (
@@ -28,9 +28,11 @@ from modelyard.database import JsonObject
 from modelyard.deployments.records import Deployment
 from modelyard.errors import ApiError
 from modelyard.execution import Permanent, RunContext, RunKind
+from modelyard.feature_groups.destinations import destination_of
 from modelyard.feature_groups.materialize import MaterializationFailed, write_version_from_table
 from modelyard.feature_groups.records import FeatureGroup
-from modelyard.ids import BatchPredictionVersionId, FeatureGroupId
+from modelyard.feature_groups.writing_out import Job, NotWritten, write_out
+from modelyard.ids import BatchPredictionVersionId, FeatureGroupId, OrganizationId
 from modelyard.models import versions as models
 from modelyard.models.records import ModelVersion
 from modelyard.models.training import clean
@@ -51,8 +53,10 @@ class Plan:
     served: Deployable
     arguments: JsonObject
     metadata: dict[str, str]
-    #: The result goes into a feature group, too.
+    #: The result becomes a table, for a feature group or a connector.
     is_table: bool
+    is_csv: bool
+    organization_id: OrganizationId
 
 
 def predict(run: RunContext) -> None:
@@ -63,10 +67,12 @@ def predict(run: RunContext) -> None:
             return
         rows = _find_rows(run, plan)
         environment = find_environment(run, plan.served)
-        layouts = layouts_of(plan.definition, rows.table, plan.metadata, is_table=plan.is_table)
+        layouts = layouts_of(plan.definition, rows.table, plan.metadata, is_table=plan.is_table, is_csv=plan.is_csv)
         work = Work(plan.served, rows.table, plan.arguments, layouts, f"predict {plan.version}")
         predicted = predict_table(run, environment, work, _Progress(run).note)
         table = make_table(run, predicted) if plan.is_table else None
+        if table is not None:
+            _send(run, plan, table)
     except PredictionsFailed as failure:
         _end_failed(run, failure)
     else:
@@ -104,7 +110,9 @@ def _begin(run: RunContext) -> Plan | None:
             served,
             _arguments(session.get(Deployment, version.deployment_id), defined),
             _metadata(version) if defined.output_includes_metadata else {},
-            version.output_feature_group_id is not None,
+            version.output_feature_group_id is not None or defined.destination is not None,
+            format_of(defined, version.output_feature_group_id) is OutputFormat.CSV,
+            version.organization_id,
         )
 
 
@@ -134,6 +142,24 @@ def _find_rows(run: RunContext, plan: Plan) -> Rows:
     return rows
 
 
+def _send(run: RunContext, plan: Plan, table: Table) -> None:
+    """Writes the result to the connector that the batch prediction names; the rows of one version arrive once."""
+    if plan.definition.destination is None:
+        return
+    destination = destination_of(plan.definition.destination)
+    job = Job(table, destination, plan.organization_id, plan.version, has_begun=True)
+    failure = None
+    try:
+        write_out(run, job)
+    except NotWritten as error:
+        failure = error
+    with run.transaction() as session:
+        version = _mine(session, run)
+        version.total_writes, version.failed_writes = table.rows, table.rows if failure else 0
+    if failure is not None:
+        raise PredictionsFailed(f"The predictions were made, but could not be written out: {failure}") from failure
+
+
 class _Progress:
     """Writes down how far a batch has come, now and then."""
 
@@ -157,7 +183,8 @@ def _end_complete(run: RunContext, predicted: Predicted, table: Table | None) ->
         version.error, version.exception, version.warning = None, None, predicted.warning
         version.result_digest, version.result_size = predicted.blobs[0]
         version.usage, version.completed_at = predicted.usage, run.clock()
-        group = session.get(FeatureGroup, version.output_feature_group_id) if table is not None else None
+        to_group = table is not None and version.output_feature_group_id is not None
+        group = session.get(FeatureGroup, version.output_feature_group_id) if to_group else None
         if group is not None and table is not None:
             written = write_version_from_table(session, group, table)
             version.output_feature_group_version = written.feature_group_version

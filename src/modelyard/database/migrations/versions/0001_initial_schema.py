@@ -711,6 +711,8 @@ def upgrade() -> None:
     sa.Column('warning', sa.Text(), nullable=True),
     sa.Column('result_digest', sa.String(), nullable=True),
     sa.Column('result_size', sa.BigInteger(), nullable=True),
+    sa.Column('total_writes', sa.BigInteger(), nullable=True),
+    sa.Column('failed_writes', sa.BigInteger(), nullable=True),
     sa.Column('output_feature_group_version', sa.String(), nullable=True),
     sa.Column('usage', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
