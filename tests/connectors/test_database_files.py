@@ -97,3 +97,48 @@ def test_files_elsewhere_and_questions_at_once_are_refused(yard: Yard) -> None:
     version = Files(yard).ended(dataset["latestDatasetVersion"]["datasetVersion"])
     assert version["status"] == "FAILED"
     assert "outside of the folders" in version["error"]
+
+
+def test_what_a_dataset_asks_can_be_changed_for_its_next_version(yard: Yard) -> None:
+    with sqlite3.connect(yard.settings.file_roots[0] / "b.sqlite") as file:
+        file.execute("CREATE TABLE others AS SELECT 1 AS a, 'x' AS b UNION ALL SELECT 2, 'y' UNION ALL SELECT 3, 'z'")
+    file.close()
+    first, second = (connect(yard, "SQLITE", location(yard, name)) for name in ("a.sqlite", "b.sqlite"))
+    client, files = yard.client(), Files(yard)
+    dataset = client.create_dataset_from_database_connector("changing", first, object_name="things")
+    files.ended(dataset.latest_dataset_version.dataset_version)
+    client.set_dataset_database_connector_config(
+        dataset.dataset_id, second, object_name="others", columns="a", query_arguments="a < 3"
+    )
+    described = client.describe_dataset(dataset.dataset_id)
+    assert described.database_connector_id == second
+    assert described.database_connector_config["objectName"] == "others"
+    assert described.latest_dataset_version.row_count == 2
+    assert [column.name for column in described.schema][:2] == ["id", "weight"]
+    version = client.create_dataset_version_from_database_connector(dataset.dataset_id)
+    ended = files.ended(version.dataset_version)
+    assert (ended["status"], ended["rowCount"]) == ("COMPLETE", 2), ended["error"]
+    assert list(files.schema(ended)) == ["a"]
+    with pytest.raises(CallFailed, match="changing"):
+        yard.call("deleteDatabaseConnector", "DELETE", databaseConnectorId=second)
+    yard.call("deleteDatabaseConnector", "DELETE", databaseConnectorId=first)
+
+
+def test_what_no_dataset_can_ask_is_refused_and_changes_nothing(yard: Yard) -> None:
+    connector_id = connect(yard, "SQLITE", location(yard, "a.sqlite"))
+    dataset = yard.call(
+        "createDatasetFromDatabaseConnector", tableName="kept", databaseConnectorId=connector_id, objectName="things"
+    )
+    action, given = "setDatasetDatabaseConnectorConfig", {"datasetId": dataset["datasetId"]}
+    for asked, said in (
+        ({"databaseConnectorId": connector_id, "sqlQuery": "DELETE FROM things"}, "InvalidParameterError.*one query"),
+        ({"databaseConnectorId": "0" * 10, "objectName": "things"}, "DataNotFoundError"),
+        ({"databaseConnectorId": connector_id}, "InvalidParameterError"),
+    ):
+        with pytest.raises(CallFailed, match=said):
+            yard.call(action, "GET", **given, **asked)
+    uploaded = Files(yard).begin()
+    with pytest.raises(CallFailed, match="not read from a database"):
+        yard.call(action, "GET", datasetId=uploaded["datasetId"], databaseConnectorId=connector_id, objectName="things")
+    described = yard.call("describeDataset", "GET", **given)
+    assert described["databaseConnectorConfig"] == {"objectName": "things"}

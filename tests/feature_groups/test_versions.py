@@ -149,5 +149,47 @@ def test_a_datasets_old_versions_go_with_its_tables(shared: Tables, client: abac
     assert client.update_dataset_version_limit(dataset.dataset_id, 31).version_limit == 31
     assert client.describe_feature_group_by_table_name("limited_dataset").version_limit == 31
     version: Any = client.describe_dataset(dataset.dataset_id).latest_dataset_version.dataset_version
-    with pytest.raises(abacusai.client.ConflictError, match="feature group"):
+    again: Any = upload_again(client, dataset.dataset_id)
+    client.delete_dataset_version(version)
+    assert [each.dataset_version for each in client.list_dataset_versions(dataset.dataset_id)] == [again]
+    group = client.describe_feature_group_by_table_name("limited_dataset")
+    assert len(client.list_feature_group_versions(group.id)) == 1
+
+
+def upload_again(client: abacusai.ApiClient, dataset_id: str) -> str:
+    upload = client.create_dataset_version_from_upload(dataset_id)
+    upload.upload_file(io.BytesIO(b"a\n2\n")).wait_for_import()
+    return str(client.describe_dataset(dataset_id).latest_dataset_version.dataset_version)
+
+
+def test_what_stands_on_a_dataset_or_its_version_is_named(shared: Tables, client: abacusai.ApiClient) -> None:
+    upload = client.create_dataset_from_upload(table_name="stood_on")
+    dataset = upload.upload_file(io.BytesIO(b"a\n1\n"))
+    dataset.wait_for_import()
+    version: Any = client.describe_dataset(dataset.dataset_id).latest_dataset_version.dataset_version
+    group = client.describe_feature_group_by_table_name("stood_on")
+    upper = shared.sql("stands", "SELECT a FROM stood_on")
+    made = shared.materialize(upper)["featureGroupVersion"]
+    project = client.create_project("p", "PYTHON_MODEL")
+    source = "def train(t):\n    return len(t)\n\ndef predict(model, query):\n    return model\n"
+    model = client.create_model_from_python(
+        project.project_id, source, "train", ["stood_on"], predict_function_name="predict", name="Stander"
+    )
+    model.wait_for_training()
+    snapshot = client.create_snapshot_feature_group(newest(client, group.id), "still")
+    with pytest.raises(abacusai.client.ConflictError) as refused:
         client.delete_dataset_version(version)
+    for name in (made, "stands", "Stander", model.latest_model_version.model_version, "still"):
+        assert name in str(refused.value), str(refused.value)
+    with pytest.raises(abacusai.client.ConflictError) as refused:
+        client.delete_dataset(dataset.dataset_id)
+    for name in ("feature group stands", "model Stander", "snapshot still"):
+        assert name in str(refused.value), str(refused.value)
+    client.delete_feature_group(snapshot.id)
+    client.delete_feature_group(upper)
+    shared.put("elsewhere", a=[1])
+    client.update_python_model(model.model_id, training_input_tables=["elsewhere"])
+    with pytest.raises(abacusai.client.ConflictError, match=r"model version .*Stander.*was made from"):
+        client.delete_dataset(dataset.dataset_id)
+    client.delete_model(model.model_id)
+    client.delete_dataset(dataset.dataset_id)

@@ -274,6 +274,23 @@ def create_dataset_version_from_database_connector(
     return version_shape(add_sourced_version(call.session, dataset, _next_reading(dataset, None, None, None), source))
 
 
+@action("GET", errors=(DataNotFoundError, InvalidParameterError), writes=True)
+def set_dataset_database_connector_config(
+    call: Call,
+    *,
+    dataset_id: DatasetId,
+    database_connector_id: DatabaseConnectorId,
+    object_name: str | None = None,
+    columns: str | None = None,
+    query_arguments: str | None = None,
+    sql_query: str | None = None,
+) -> None:
+    """Says what a dataset of a database connector is read from, and through which, from its next version on."""
+    dataset = get_dataset(call.session, call.organization_id, dataset_id)
+    asked = Question(object_name=object_name, columns=columns, query_arguments=query_arguments, sql_query=sql_query)
+    sources.set_database_source(call, dataset, database_connector_id, asked)
+
+
 @action("GET", errors=(DataNotFoundError,))
 def describe_dataset(call: Call, *, dataset_id: DatasetId) -> DatasetShape:
     """One dataset with its newest version and the columns of its newest table."""

@@ -16,6 +16,7 @@ from modelyard.connectors.questions import Question, check_question
 from modelyard.connectors.uses import forget_uses, note_use
 from modelyard.database import JsonObject
 from modelyard.datasets.records import Dataset
+from modelyard.errors import InvalidParameterError
 from modelyard.ids import DatabaseConnectorId
 
 
@@ -54,6 +55,17 @@ def next_database_source(call: Call, dataset: Dataset, asked: Question) -> Sourc
     source = database_source(call, connector_id, msgspec.convert({**before, **given}, Question))
     dataset.database_connector_config, dataset.data_source = source.database, source.name
     return source
+
+
+def set_database_source(call: Call, dataset: Dataset, connector_id: DatabaseConnectorId, asked: Question) -> None:
+    """From the next version on the dataset asks that of that connector."""
+    if dataset.database_connector_config is None:
+        raise InvalidParameterError(
+            f"Dataset {dataset.dataset_id} is not read from a database; createDatasetFromDatabaseConnector makes one"
+        )
+    source = database_source(call, connector_id, asked)
+    dataset.database_connector_config, dataset.data_source = source.database, source.name
+    note(call.session, dataset, source)
 
 
 def source_of(dataset: Dataset) -> Source:

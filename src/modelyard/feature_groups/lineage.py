@@ -159,5 +159,12 @@ def version_users(
     return found
 
 
+def named_users(session: Session, versions: Sequence[FeatureGroupVersionId], most: int = 20) -> str:
+    """What stands on those versions, as words for a caller; empty where nothing does."""
+    found = version_users(session, versions).values()
+    words = list(dict.fromkeys(f"{user.kind} {user.user_id} ({user.name})" for users in found for user in users))
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+
+
 def _in_brackets(user: FeatureGroupUser) -> str:
     return "" if user.name == user.user_id else f" ({user.user_id})"

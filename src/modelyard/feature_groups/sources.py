@@ -17,10 +17,10 @@ from modelyard.datasets.records import VersionStatus as DatasetStatus
 from modelyard.errors import AlreadyExistsError, ConflictError
 from modelyard.feature_groups import versions
 from modelyard.feature_groups.definition import Definition
-from modelyard.feature_groups.lineage import users_of
+from modelyard.feature_groups.lineage import named_users, users_of
 from modelyard.feature_groups.online import online_indexing
 from modelyard.feature_groups.pruning import forget_group, prune_dataset
-from modelyard.feature_groups.records import FeatureGroup, SourceType
+from modelyard.feature_groups.records import FeatureGroup, FeatureGroupVersion, SourceType
 from modelyard.feature_groups.registering import find_in_any_case
 from modelyard.ids import DatasetId, DatasetVersionId, FeatureGroupId, new_id
 from modelyard.storage import Table
@@ -95,6 +95,10 @@ def delete_group(session: Session, dataset: Dataset) -> None:
     users = users_of(session, group.feature_group_id)
     if users:
         raise ConflictError(f"Dataset {dataset.dataset_id} is used by {', '.join(users)}; delete those first")
+    mine = FeatureGroupVersion.feature_group_id == group.feature_group_id
+    versions_of_group = session.scalars(select(FeatureGroupVersion.feature_group_version).where(mine)).all()
+    if named := named_users(session, versions_of_group):
+        raise ConflictError(f"Dataset {dataset.dataset_id} is what {named} was made from; it is kept")
     forget_group(session, group)
     session.delete(group)
     session.flush()

@@ -1,5 +1,7 @@
 """Versions of feature groups and datasets: what is in them, what happened to them, how many are kept."""
 
+from sqlalchemy import select
+
 from modelyard.actions import Call, action
 from modelyard.datasets import metrics
 from modelyard.datasets.columns import CASTABLE
@@ -22,10 +24,10 @@ from modelyard.execution import After
 from modelyard.feature_groups import pruning
 from modelyard.feature_groups.described import check_feature, columns_of
 from modelyard.feature_groups.downloads import table_of
-from modelyard.feature_groups.lineage import version_users
+from modelyard.feature_groups.lineage import named_users
 from modelyard.feature_groups.logs import version_log
 from modelyard.feature_groups.modifying import check_modifiable, get_modifiable
-from modelyard.feature_groups.records import UNFINISHED, FeatureGroup
+from modelyard.feature_groups.records import UNFINISHED, FeatureGroup, FeatureGroupVersion
 from modelyard.feature_groups.shapes import group_shape
 from modelyard.feature_groups.sources import find_group
 from modelyard.feature_groups.tables import get_version
@@ -119,21 +121,24 @@ def delete_feature_group_version(call: Call, *, feature_group_version: FeatureGr
         raise ConflictError(
             f"Feature group version {feature_group_version} is {version.status}; wait until it has ended"
         )
-    users = version_users(call.session, [feature_group_version]).get(feature_group_version, [])
-    if users:
-        named = ", ".join(f"{user.kind} {user.user_id} ({user.name})" for user in users[:20])
+    if named := named_users(call.session, [feature_group_version]):
         raise ConflictError(f"Feature group version {feature_group_version} is what {named} was made from; it is kept")
     pruning.delete_version(call.session, version)
 
 
 @action("DELETE", errors=(DataNotFoundError, ConflictError))
 def delete_dataset_version(call: Call, *, dataset_version: DatasetVersionId) -> None:
-    """Deletes a dataset version that has ended. One whose rows are a version of a feature group is kept."""
+    """Deletes a dataset version that has ended, and the version of its feature group with these rows.
+
+    One that others were made from is refused with their names.
+    """
     version = get_dataset_version(call.session, call.organization_id, dataset_version)
     if version.status not in (DatasetStatus.COMPLETE, DatasetStatus.FAILED):
         raise ConflictError(f"Dataset version {dataset_version} is {version.status}; wait until it has ended")
-    if pruning.dataset_versions_in_use(call.session, [dataset_version]):
-        raise ConflictError(
-            f"The rows of dataset version {dataset_version} are a version of its feature group; delete that one first"
-        )
+    of_group = select(FeatureGroupVersion).where(FeatureGroupVersion.dataset_version == dataset_version)
+    groups_versions = call.session.scalars(of_group).all()
+    if named := named_users(call.session, [each.feature_group_version for each in groups_versions]):
+        raise ConflictError(f"Dataset version {dataset_version} is what {named} was made from; it is kept")
+    for each in groups_versions:
+        pruning.delete_version(call.session, each)
     call.session.delete(version)

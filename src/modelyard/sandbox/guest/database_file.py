@@ -68,7 +68,8 @@ def _read_sqlite(source: Source, sql: str) -> Found:
 
     import pyarrow
 
-    connection = sqlite3.connect(f"file:{_copied(source)}?mode=ro&immutable=1", uri=True)
+    # Rows are read ahead in a thread; no two use the connection at once.
+    connection = sqlite3.connect(f"file:{_copied(source)}?mode=ro&immutable=1", uri=True, check_same_thread=False)
     connection.text_factory = _text
     connection.set_authorizer(_allow)
     try:
