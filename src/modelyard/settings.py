@@ -52,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     connector_rows: int = 10_000
     #: Seconds that a connector waits for a connection, and an interactive query for its answer.
     connector_timeout_s: float = 30.0
+    #: Seconds that fetching one commit of a repository may take.
+    fetch_timeout_s: float = 600.0
 
     #: Cores that the agent may hand to runs; 0 means all of the machine's.
     agent_cores: float = 0
@@ -101,6 +103,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     upload_limit: int = 5 * 1024**4
     #: Largest source code.
     source_limit: int = 10 * 1024**2
+    #: Largest archive of code: a zip, or a commit of a repository.
+    code_archive_limit: int = 256 * 1024**2
+    #: Bytes that an archive of code may unpack to.
+    code_unpacked_limit: int = 1024**3
+    #: Files that an archive of code may hold.
+    code_files: int = 5_000
     #: Seconds that the check of one source may take.
     check_timeout_s: float = 10.0
     #: Bytes that a download call hands out at a time.

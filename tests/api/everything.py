@@ -140,6 +140,7 @@ PLAIN: dict[str, Callable[[Everything], object]] = {
     "pythonFunctionName": lambda _: "a_function",
     "pythonFunctionBindings": lambda _: [],
     "trainFunctionName": lambda _: "train",
+    "trainModuleName": lambda _: "package.training",
     "trainingConfig": lambda _: {"LR": 1},
     "predictionArguments": lambda _: {"depth": 1},
     "featureGroupType": lambda _: "ROWS",

@@ -79,7 +79,7 @@ def test_a_training_gets_its_tables_in_order_and_keeps_what_it_made(shared_yard:
         assert found.files is not None
         assert b"left.txt" in store.read(found.files)
         assert "pandas==" in found.lock
-        assert found.source == source
+        assert found.code.source == source
         assert (found.is_thread_safe, found.cpu_size, found.memory_gib) == (True, "medium", 2)
         assert row.runtime is not None
         assert row.runtime["cores"] == 2

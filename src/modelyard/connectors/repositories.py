@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from sqlalchemy.orm import Session
@@ -35,6 +35,16 @@ _BRANCH = re.compile(r"[A-Za-z0-9_][\w./-]{0,200}")
 _SAYS = re.compile(r"^(?:fatal|error|remote): (.{1,300})$", re.MULTILINE)
 
 
+class Commit(NamedTuple):
+    """What was fetched."""
+
+    branch: str
+    #: Its id, 40 or 64 hexadecimal digits.
+    commit: str
+    #: A tar of its files, there as long as the block that fetched it lasts.
+    archive: Path
+
+
 @dataclass(frozen=True, slots=True)
 class Repository:
     """A repository with what opens it. Holds secrets, so it is neither kept nor shown."""
@@ -52,23 +62,49 @@ class Repository:
         """Its branches, by name; FailedDependencyError says why they can't be had."""
         url = str(self.auth["url"])
         with self._environment(url) as environment:
-            try:
-                done = subprocess.run(
-                    ["git", "ls-remote", "--heads", "--", url],
-                    env=environment, capture_output=True, text=True, errors="replace", check=False,
-                    timeout=self.settings.connector_timeout_s, stdin=subprocess.DEVNULL,
-                )  # fmt: skip
-            except FileNotFoundError:
-                raise ConflictError("This server has no git; its operator installs it") from None
-            except subprocess.TimeoutExpired:
-                raise FailedDependencyError(f"The repository {self.name} did not answer in time") from None
+            listed = self._git(environment, ["ls-remote", "--heads", "--", url], self.settings.connector_timeout_s)
+        heads = (line.partition("refs/heads/")[2] for line in listed.splitlines())
+        return sorted(head for head in heads if head)
+
+    @contextmanager
+    def fetched(self, branch: str | None, folder: str | None, limit: int) -> Iterator["Commit"]:
+        """The newest commit of a branch (without one: the connector's), or of a folder in it, as a tar.
+
+        No file of it is checked out here. `limit` is the most bytes that git may write to one file.
+        """
+        url, name = str(self.auth["url"]), branch or str(self.auth.get("branch") or "main")
+        check_branch(name)
+        within = self.settings.fetch_timeout_s
+        with tempfile.TemporaryDirectory(prefix="modelyard-") as place:
+            archive = Path(place) / "commit.tar"
+            git = ["-C", place, "-c", "gc.auto=0", "-c", "transfer.fsckObjects=true"]
+            with self._environment(url) as environment:
+                self._git(environment, [*git, "init", "-q", "--bare", "."], within)
+                wanted = ["--depth=1", "--no-tags", "--no-recurse-submodules", "--", url, f"refs/heads/{name}"]
+                self._git(environment, [*git, "fetch", "-q", *wanted], within, limit)
+                commit = self._git(environment, [*git, "rev-parse", "FETCH_HEAD^{commit}"], within).strip()
+                tree = f"{commit}:{folder}" if folder else commit
+                self._git(environment, [*git, "archive", "--format=tar", "-o", str(archive), tree], within, limit)
+            yield Commit(name, commit, archive)
+
+    def _git(self, environment: Mapping[str, str], words: list[str], timeout_s: float, limit: int | None = None) -> str:
+        """What git prints; FailedDependencyError with its own words where it fails."""
+        # The shell's own limit holds for git and all that it starts, and needs no code between fork and exec.
+        limited = ["sh", "-c", 'ulimit -f "$0" && exec git "$@"', str(limit // 512 + 1)] if limit else ["git"]
+        try:
+            done = subprocess.run(
+                [*limited, *words], env=environment, capture_output=True, text=True, errors="replace", check=False,
+                timeout=timeout_s, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        except FileNotFoundError:
+            raise ConflictError("This server has no git; its operator installs it") from None
+        except subprocess.TimeoutExpired:
+            raise FailedDependencyError(f"The repository {self.name} did not answer in time") from None
         if done.returncode:
             said = _SAYS.search(done.stderr)
-            raise FailedDependencyError(
-                f"The repository {self.name} refused: {self._hidden(said[1] if said else 'git')}"
-            )
-        heads = (line.partition("refs/heads/")[2] for line in done.stdout.splitlines())
-        return sorted(head for head in heads if head)
+            reason = said[1] if said else f"git ended with status {done.returncode}, perhaps for its size"
+            raise FailedDependencyError(f"The repository {self.name} refused: {self._hidden(reason)}")
+        return done.stdout
 
     def _hidden(self, text: str) -> str:
         for secret in self.secrets.values():
@@ -136,8 +172,13 @@ def check_repository(auth: Mapping[str, Any], secrets: Mapping[str, str]) -> Non
     if not isinstance(url, str):
         raise InvalidParameterError("auth of a GIT connector lacks url")
     endpoint_of(url)
-    if not _BRANCH.fullmatch(str(auth.get("branch") or "main")):
-        raise InvalidParameterError("auth.branch must be the name of a branch")
+    check_branch(str(auth.get("branch") or "main"), "auth.branch")
+
+
+def check_branch(branch: str, name: str = "branchName") -> None:
+    """Raises InvalidParameterError for what can't be the name of a branch."""
+    if not _BRANCH.fullmatch(branch) or ".." in branch:
+        raise InvalidParameterError(f"{name} must be the name of a branch")
 
 
 def endpoint_of(url: str) -> Endpoint:

@@ -11,7 +11,7 @@ from modelyard.connectors.uses import forget_uses
 from modelyard.database import Database
 from modelyard.datasets import sources, uploading
 from modelyard.datasets.creating import add_sourced_version, add_upload, create_dataset, start_import
-from modelyard.datasets.events import DatasetEvents
+from modelyard.datasets.events import DatasetEvents, UploadEvents
 from modelyard.datasets.finding import get_dataset, get_upload, get_version, newest_complete
 from modelyard.datasets.reading import FileFormat, ParsingConfig, Reading, read_options
 from modelyard.datasets.records import (
@@ -112,13 +112,17 @@ def upload_part(call: Call, *, upload_id: UploadId, part_number: int, part_data:
 
 @action("POST", errors=(DataNotFoundError, ConflictError, InvalidParameterError))
 def mark_upload_complete(call: Call, *, upload_id: UploadId) -> UploadShape:
-    """Ends an upload whose parts, 1 to the last without a gap, have all arrived, and begins the import."""
+    """Ends an upload whose parts, 1 to the last without a gap, have all arrived, and begins what it is for."""
     upload = get_upload(call.session, call.organization_id, upload_id)
     uploading.check_open(upload)
     size = uploading.check_whole(call.settings, upload, uploading.parts_of(call.session, upload))
-    version = get_version(call.session, call.organization_id, upload.dataset_version)
-    upload.status, upload.completed_at, version.size = UploadStatus.COMPLETE, call.clock(), size
-    start_import(call.session, version, size)
+    upload.status, upload.completed_at = UploadStatus.COMPLETE, call.clock()
+    if upload.dataset_version is None:
+        call.parts.get(UploadEvents).completed[upload.kind](call, upload)
+    else:
+        version = get_version(call.session, call.organization_id, upload.dataset_version)
+        version.size = size
+        start_import(call.session, version, size)
     return upload_shape(call.session, upload)
 
 
@@ -138,10 +142,13 @@ def list_uploads(call: Call) -> list[UploadShape]:
 
 @action("DELETE", errors=(DataNotFoundError, ConflictError))
 def cancel_upload(call: Call, *, upload_id: UploadId) -> None:
-    """Ends an upload that is not complete; its dataset version is FAILED then."""
+    """Ends an upload that is not complete; its dataset version, or what else it was for, is FAILED then."""
     upload = get_upload(call.session, call.organization_id, upload_id)
     uploading.check_open(upload)
     upload.status, upload.completed_at = UploadStatus.CANCELLED, call.clock()
+    if upload.dataset_version is None:
+        call.parts.get(UploadEvents).cancelled[upload.kind](call, upload)
+        return
     version = get_version(call.session, call.organization_id, upload.dataset_version)
     version.status, version.error = VersionStatus.FAILED, "The upload was cancelled"
 

@@ -2,10 +2,11 @@
 
 from modelyard.container import Container
 from modelyard.datasets import refreshing
-from modelyard.datasets.events import DatasetEvents
+from modelyard.datasets.events import DatasetEvents, UploadEvents
 
 
 def bind(parts: Container) -> None:
     """Called once for each house, by app.py, before the rooms above."""
     parts.add(DatasetEvents())
+    parts.add(UploadEvents())
     refreshing.register(parts)

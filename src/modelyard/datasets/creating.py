@@ -17,7 +17,16 @@ from modelyard.datasets.records import Dataset, DatasetVersion, SourceType, Uplo
 from modelyard.datasets.sources import Source, note
 from modelyard.errors import AlreadyExistsError, InvalidParameterError
 from modelyard.execution import Demand, enqueue
-from modelyard.ids import DatasetId, DatasetVersionId, OnlineTableId, OrganizationId, UploadId, new_id
+from modelyard.ids import (
+    DatasetId,
+    DatasetVersionId,
+    ModelId,
+    ModelVersionId,
+    OnlineTableId,
+    OrganizationId,
+    UploadId,
+    new_id,
+)
 
 #: Longest name of a table. Source: the SDK's createFeatureGroup, table_name.
 TABLE_NAME_LIMIT = 120
@@ -75,6 +84,22 @@ def add_upload(call: Call, dataset: Dataset, reading: Reading) -> Upload:
         created_at=version.created_at,
     )
     call.session.add(upload)
+    return upload
+
+
+def open_upload(call: Call, kind: str, *, model_id: ModelId, model_version: ModelVersionId | None = None) -> Upload:
+    """An upload for a room above, which `UploadEvents` tells of its end."""
+    upload = Upload(
+        upload_id=UploadId(new_id()),
+        organization_id=call.organization_id,
+        kind=kind,
+        model_id=model_id,
+        model_version=model_version,
+        status=UploadStatus.PENDING,
+        created_at=call.clock(),
+    )
+    call.session.add(upload)
+    call.session.flush()
     return upload
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from sqlalchemy.orm import Session
 
-from modelyard.datasets.records import Dataset, DatasetVersion
+from modelyard.actions import Call
+from modelyard.datasets.records import Dataset, DatasetVersion, Upload
 
 
 class DatasetEvents:
@@ -20,3 +21,13 @@ class DatasetEvents:
         self.version_completed: list[Callable[[Session, DatasetVersion], None]] = []
         #: A dataset is about to be deleted. Raises ConflictError, naming them, where others stand on it.
         self.deleting: list[Callable[[Session, Dataset], None]] = []
+
+
+class UploadEvents:
+    """Who takes uploads that are no dataset's, by their kind."""
+
+    def __init__(self) -> None:
+        #: All parts have arrived and the upload is COMPLETE, in the transaction of that call.
+        self.completed: dict[str, Callable[[Call, Upload], None]] = {}
+        #: The upload was cancelled.
+        self.cancelled: dict[str, Callable[[Call, Upload], None]] = {}

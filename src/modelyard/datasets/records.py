@@ -7,7 +7,17 @@ from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.database import JsonObject, Record
-from modelyard.ids import DatasetId, DatasetVersionId, Digest, OnlineTableId, OrganizationId, RunId, UploadId
+from modelyard.ids import (
+    DatasetId,
+    DatasetVersionId,
+    Digest,
+    ModelId,
+    ModelVersionId,
+    OnlineTableId,
+    OrganizationId,
+    RunId,
+    UploadId,
+)
 
 
 class SourceType(StrEnum):
@@ -111,15 +121,20 @@ class DatasetVersion(Record):
 
 
 class Upload(Record):
-    """A version's bytes on their way."""
+    """Bytes on their way: of a dataset's version, or for a room above that the kind names."""
 
     __tablename__ = "uploads"
     __table_args__ = (Index("ix_uploads_listed", "organization_id", "status", "created_at"),)
 
     upload_id: Mapped[UploadId] = mapped_column(primary_key=True)
     organization_id: Mapped[OrganizationId]
-    dataset_id: Mapped[DatasetId] = mapped_column(ForeignKey("datasets.dataset_id", ondelete="CASCADE"))
-    dataset_version: Mapped[DatasetVersionId]
+    #: Of what the bytes are: `DATASET`, or a kind that a room above has put into `UploadEvents`.
+    kind: Mapped[str] = mapped_column(default="DATASET")
+    dataset_id: Mapped[DatasetId | None] = mapped_column(ForeignKey("datasets.dataset_id", ondelete="CASCADE"))
+    dataset_version: Mapped[DatasetVersionId | None]
+    #: What a room above keeps of its own: shown as modelId and modelVersion.
+    model_id: Mapped[ModelId | None]
+    model_version: Mapped[ModelVersionId | None]
     status: Mapped[UploadStatus] = mapped_column(Text)
     created_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]

@@ -93,6 +93,8 @@ def _upload(upload: Upload, parts: Sequence[UploadPart]) -> UploadShape:
         status=upload.status,
         dataset_id=upload.dataset_id,
         dataset_version=upload.dataset_version,
+        model_id=upload.model_id,
+        model_version=upload.model_version,
         parts=[
             UploadedPartShape(part_number=part.part_number, etag=part.digest, md5=part.md5, size=part.size)
             for part in parts

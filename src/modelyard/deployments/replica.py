@@ -80,7 +80,8 @@ def limits(settings: Settings, served: Deployable) -> Limits:
 @contextlib.contextmanager
 def opened_files(parts: Container, settings: Settings, served: Deployable) -> Iterator[list[int]]:
     """Descriptors of all that belongs to the model, in the order of `message`: artifact, files of training, tables."""
-    blobs, digests = parts.get(BlobStore), [served.artifact, *([served.files] if served.files else [])]
+    blobs = parts.get(BlobStore)
+    digests = [each for each in (served.code.tree, served.artifact, served.files) if each is not None]
     with contextlib.ExitStack() as stack:
         descriptors = [stack.enter_context(blobs.open(digest)).fileno() for digest in digests]
         tables = stack.enter_context(opened(parts, settings, [each.table for each in served.tables]))
@@ -90,8 +91,7 @@ def opened_files(parts: Container, settings: Settings, served: Deployable) -> It
 def message(served: Deployable) -> dict[str, object]:
     """What the guest is told; see `sandbox/guest/model.py`."""
     return {
-        "source": served.source,
-        "module_name": served.module_name,
+        **served.code.message,
         "modules": served.modules,
         "predict_function": served.functions.predict,
         "predict_many_function": served.functions.predict_many,

@@ -20,6 +20,7 @@ from modelyard.models.answering import answer
 from modelyard.models.definition import Changes, check_flag, check_training_config
 from modelyard.models.events import ModelEvents
 from modelyard.models.heads import find_head
+from modelyard.models.receiving import check_arrived
 from modelyard.models.records import Model, ModelVersion
 from modelyard.models.retrain import Overrides, start_training
 from modelyard.models.sizes import CpuSize, check_memory
@@ -95,7 +96,7 @@ def create_model_from_python(
 
 @action(
     "POST",
-    errors=(DataNotFoundError, InvalidEnumParameterError, ConflictError, InvalidParameterError),
+    errors=(DataNotFoundError, InvalidEnumParameterError, ConflictError, InvalidParameterError, NotReadyError),
     own_transaction=True,
 )
 def update_python_model(
@@ -137,7 +138,7 @@ def update_python_model(
     return answer(call, revisions.revise(call, model_id, changes), changes.source)
 
 
-@action("PATCH", errors=(DataNotFoundError, InvalidParameterError, ConflictError), own_transaction=True)
+@action("PATCH", errors=(DataNotFoundError, InvalidParameterError, ConflictError, NotReadyError), own_transaction=True)
 def set_model_training_config(
     call: Call,
     *,
@@ -154,7 +155,7 @@ def set_model_training_config(
     return answer(call, revisions.revise(call, model_id, changes), changes.source)
 
 
-@action("POST", errors=(DataNotFoundError, InvalidEnumParameterError, InvalidParameterError))
+@action("POST", errors=(DataNotFoundError, InvalidEnumParameterError, InvalidParameterError, NotReadyError))
 def retrain_model(
     call: Call,
     *,
@@ -181,6 +182,7 @@ def retrain_model(
         algorithmTrainingConfigs=algorithm_training_configs,
     )
     model, _ = find_head(call.session, call.organization_id, model_id)
+    check_arrived(call.session, model)
     for listener in call.parts.get(ModelEvents).training_asked if deployment_ids else []:
         listener(call.session, model, deployment_ids or [])
     overrides = Overrides(
@@ -286,7 +288,7 @@ def get_model_metrics(
     return model_metrics(call.session, version)
 
 
-@action("PATCH", errors=(DataNotFoundError, InvalidParameterError))
+@action("PATCH", errors=(DataNotFoundError, InvalidParameterError, NotReadyError))
 def rename_model(call: Call, *, model_id: ModelId, name: str) -> None:
     """Gives a model another name."""
     model = get_model(call.session, call.organization_id, model_id)

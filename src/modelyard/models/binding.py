@@ -1,11 +1,15 @@
 """What this room adds to a house: the list of those who want to hear of models, and how refresh trains them."""
 
 from modelyard.container import Container
-from modelyard.models import refreshing
+from modelyard.datasets.events import UploadEvents
+from modelyard.models import receiving, refreshing
 from modelyard.models.events import ModelEvents
 
 
 def bind(parts: Container) -> None:
     """Adds the events, for the rooms above to register with, and registers models as something to be refreshed."""
     parts.add(ModelEvents())
+    uploads = parts.get(UploadEvents)
+    uploads.completed[receiving.UPLOAD] = receiving.end_of_upload
+    uploads.cancelled[receiving.UPLOAD] = receiving.cancelled_upload
     refreshing.register(parts)

@@ -17,10 +17,11 @@ import msgspec
 
 from modelyard.database import JsonObject
 from modelyard.errors import InvalidParameterError
-from modelyard.ids import Digest
-from modelyard.models.records import ModelRevision
+from modelyard.ids import ApplicationConnectorId, Digest
+from modelyard.models.records import ModelRevision, SourceType
 from modelyard.models.sizes import CpuSize
-from modelyard.source_code.check import Checker, CheckRequest
+from modelyard.models.trees import Tree, check_tree
+from modelyard.source_code.check import Checker, CheckReport, CheckRequest
 from modelyard.source_code.pins import KnownModules
 
 #: Class attributes of the SDK's TrainingConfig that a raw caller may echo; they say how it is spelled, not what it is.
@@ -35,6 +36,12 @@ class Definition:
 
     source_digest: Digest
     source_size: int
+    source_type: SourceType = SourceType.TEXT
+    tree_digest: Digest | None = None
+    train_module_name: str | None = None
+    predict_module_name: str | None = None
+    application_connector_id: ApplicationConnectorId | None = None
+    application_connector_info: JsonObject | None = None
     train_function_name: str
     predict_function_name: str | None = None
     predict_many_function_name: str | None = None
@@ -56,7 +63,15 @@ class Definition:
         """What the check of the source depends on: where it is equal, its report is still true."""
         names = (self.train_function_name, self.predict_function_name)
         more = (self.predict_many_function_name, self.initialize_function_name)
-        return (self.source_digest, *names, *more, len(self.training_input_tables), tuple(self.package_requirements))
+        modules = (self.train_module_name, self.predict_module_name)
+        return (
+            self.source_digest,
+            *modules,
+            *names,
+            *more,
+            len(self.training_input_tables),
+            tuple(self.package_requirements),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +79,11 @@ class Changes:
     """What a caller wants to be different; None means as it is."""
 
     source: str | None = None
+    tree: Tree | None = None
+    train_module_name: str | None = None
+    predict_module_name: str | None = None
+    application_connector_id: ApplicationConnectorId | None = None
+    application_connector_info: JsonObject | None = None
     train_function_name: str | None = None
     predict_function_name: str | None = None
     predict_many_function_name: str | None = None
@@ -81,7 +101,13 @@ class Changes:
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Definition))
 _OPTIONAL = ("predict_function_name", "predict_many_function_name", "initialize_function_name")
+#: What a source of one file is not.
+_ONE_SOURCE: dict[str, Any] = {
+    "source_type": SourceType.TEXT, "tree_digest": None, "train_module_name": None, "predict_module_name": None,
+    "application_connector_id": None, "application_connector_info": None,
+}  # fmt: skip
 _PLAIN = (
+    "train_module_name", "predict_module_name",
     "train_function_name", "training_input_tables", "feature_group_ids", "memory_gib", "use_gpu", "is_thread_safe",
     "package_requirements", "training_config",
 )  # fmt: skip
@@ -111,15 +137,32 @@ def merge(definition: Definition, changes: Changes) -> Definition:
             values[name] = getattr(changes, name) or None
     if changes.source is not None:
         content = changes.source.encode(errors="surrogatepass")
-        values |= {"source_digest": digest_of(content), "source_size": len(content)}
+        values |= {"source_digest": digest_of(content), "source_size": len(content), **_ONE_SOURCE}
+    if changes.tree is not None:
+        values |= _of_tree(changes.tree, changes)
     merged = dataclasses.replace(definition, **values)
     if not merged.train_function_name:
         raise InvalidParameterError("trainFunctionName is empty: a Python model needs a function that trains it.")
     return merged
 
 
-def check(checker: Checker, definition: Definition, source: str, modules: KnownModules) -> Definition:
+def _of_tree(tree: Tree, changes: Changes) -> dict[str, Any]:
+    content = tree.manifest.encode()
+    is_git = changes.application_connector_id is not None
+    return {
+        "source_digest": digest_of(content),
+        "source_size": len(content),
+        "source_type": SourceType.APPLICATION_CONNECTOR if is_git else SourceType.FILE_UPLOAD,
+        "tree_digest": tree.digest,
+        "application_connector_id": changes.application_connector_id,
+        "application_connector_info": changes.application_connector_info,
+    }
+
+
+def check(checker: Checker, definition: Definition, source: str | Tree, modules: KnownModules) -> Definition:
     """The definition with what the check of its source adds; ConflictError if the source can't run as it says."""
+    if isinstance(source, Tree):
+        return _with_report(definition, check_tree(checker, definition, source, modules))
     report = checker.check(
         CheckRequest(
             source=source,
@@ -135,6 +178,10 @@ def check(checker: Checker, definition: Definition, source: str, modules: KnownM
             contents=modules.contents,
         )
     )
+    return _with_report(definition, report)
+
+
+def _with_report(definition: Definition, report: CheckReport) -> Definition:
     return dataclasses.replace(
         definition,
         inferred_requirements=list(report.inferred_requirements),
@@ -162,6 +209,7 @@ def fingerprint(
     """
     material = [
         definition.source_digest,
+        *filter(None, (definition.train_module_name, definition.predict_module_name)),
         definition.train_function_name,
         definition.predict_function_name,
         definition.predict_many_function_name,

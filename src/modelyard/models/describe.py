@@ -1,7 +1,7 @@
 """From rows to what callers see: models with their newest version, versions with their pinned source.
 
 A Python model is one algorithm, its own: the algorithm's id is the model's, its name the model's name. Lists read
-everything in a handful of queries, however long they are, and show sources up to `LISTED_SOURCE` bytes only.
+everything in a handful of queries, however long they are, and show short sources only (`code_sources.LISTED_SOURCE`).
 Source: updatePythonModel, Response; what is empty here is so because a Python model has no such thing.
 """
 
@@ -17,13 +17,15 @@ from modelyard.clock import iso
 from modelyard.database import JsonObject
 from modelyard.execution.waiting import what_it_waits_for
 from modelyard.ids import Digest, ModelId, ModelVersionId, RevisionId
+from modelyard.models import code_sources
 from modelyard.models.freshness import find_stale
 from modelyard.models.provenance import made_from
-from modelyard.models.records import ENDED, Model, ModelRevision, ModelVersion, VersionStatus
+from modelyard.models.receiving import pending_of
+from modelyard.models.records import ENDED, CodeArrival, Model, ModelRevision, ModelVersion, VersionStatus
 from modelyard.models.schedules import schedules_of_models
 from modelyard.models.version_wire import ReproductionShape
 from modelyard.models.versions import read_texts
-from modelyard.models.wire import CodeSourceShape, Config, DeployableAlgorithmShape, ModelShape, ModelVersionShape
+from modelyard.models.wire import Config, DeployableAlgorithmShape, ModelShape, ModelVersionShape
 from modelyard.refresh.wire import RefreshScheduleShape
 from modelyard.source_code.pins import Modules, Pins
 
@@ -32,8 +34,6 @@ CONFIG_TYPE = "CustomAlgorithmTrainingConfig"
 PROBLEM_TYPE = "trainable_plug_and_play"
 #: The one type of model that is trained.
 TRAINED_TYPES = [{"label": "Python Model", "value": "PYTHON_MODEL"}]
-#: Bytes up to which a source is shown in lists; describing the one object shows any source.
-LISTED_SOURCE = 64 * 1024
 
 _VERSIONS = (
     select(ModelVersion, ModelRevision)
@@ -51,6 +51,8 @@ class _Read:
     revisions: dict[RevisionId, ModelRevision] = field(default_factory=dict)
     texts: dict[Digest, str] = field(default_factory=dict)
     stale: set[ModelVersionId] = field(default_factory=set)
+    #: The newest zip or commit of each model that was handed in as such.
+    arrivals: dict[ModelId, CodeArrival] = field(default_factory=dict)
     #: All modules that each model needs now.
     modules: dict[ModelId, list[str]] = field(default_factory=dict)
 
@@ -70,6 +72,9 @@ def describe_models(
 ) -> list[ModelShape]:
     """The models, in that order. `heads` and `texts` are what the caller knows already."""
     read = _Read(heads=_read_heads(session, models) if heads is None else heads, texts=texts or {})
+    if arriving := [model.model_id for model in models if model.code_arrival]:
+        read.arrivals = pending_of(session, arriving)
+        read.heads = {model: code_sources.awaited(arrival) for model, arrival in read.arrivals.items()} | read.heads
     wanted = [each for model in models for each in (model.latest_version, model.trained_version) if each]
     _read_versions(session, read, wanted)
     read.revisions |= {head.revision_id: head for head in read.heads.values()}
@@ -135,7 +140,7 @@ def _read_revisions(session: Session, wanted: Iterable[RevisionId]) -> dict[Revi
 
 
 def _read_sources(session: Session, read: _Read, *, listing: bool) -> None:
-    shown = [each for each in read.revisions.values() if not listing or each.source_size <= LISTED_SOURCE]
+    shown = [each for each in read.revisions.values() if code_sources.is_shown(each, listing=listing)]
     wanted = [revision.source_digest for revision in shown if revision.source_digest not in read.texts]
     read.texts |= read_texts(session, wanted)
 
@@ -177,7 +182,7 @@ def _model(model: Model, read: _Read, schedules: list[RefreshScheduleShape]) -> 
         predict_many_function_name=head.predict_many_function_name,
         initialize_function_name=head.initialize_function_name,
         training_input_tables=head.training_input_tables,
-        source_code=read.texts.get(head.source_digest),
+        source_code=None if head.tree_digest else read.texts.get(head.source_digest),
         cpu_size=head.cpu_size,
         memory=head.memory_gib,
         training_feature_group_ids=head.feature_group_ids,
@@ -196,7 +201,9 @@ def _model(model: Model, read: _Read, schedules: list[RefreshScheduleShape]) -> 
         latest_model_version=_version(latest, model, read) if latest else None,
         location=None,
         refresh_schedules=schedules,
-        code_source=_code_source(head, read, read.modules.get(model.model_id, [])),
+        code_source=code_sources.code_source(
+            head, read.texts, read.modules.get(model.model_id, []), read.arrivals.get(model.model_id)
+        ),
         database_connector=None,
         data_llm_feature_groups=[],
         model_config=config_shape(head.training_config),
@@ -238,7 +245,7 @@ def _version(version: ModelVersion, model: Model, read: _Read) -> ModelVersionSh
         partial_complete=has_ended,
         model_feature_group_schema_mappings=dict(zip(version.feature_group_ids, pinned or [], strict=False)),
         training_config_updated=revision.training_config != read.heads[model.model_id].training_config,
-        code_source=_code_source(revision, read, list(Pins.of(version.module_pins).modules)),
+        code_source=code_sources.code_source(revision, read.texts, list(Pins.of(version.module_pins).modules)),
         model_config=config_shape(version.training_config),
         deployable_algorithms=[_deployable(model, revision)] if is_complete else [],
         made_from=made_from(version, revision, read.texts),
@@ -260,18 +267,4 @@ def _deployable(model: Model, revision: ModelRevision) -> DeployableAlgorithmSha
         name=model.name,
         trained_model_types=TRAINED_TYPES,
         only_offline_deployable=revision.predict_function_name is None,
-    )
-
-
-def _code_source(revision: ModelRevision, read: _Read, modules: list[str]) -> CodeSourceShape:
-    return CodeSourceShape(
-        source_type="TEXT",
-        source_code=read.texts.get(revision.source_digest),
-        application_connector_id=None,
-        application_connector_info=None,
-        package_requirements=revision.package_requirements,
-        status="COMPLETE",
-        error=None,
-        publishing_msg=revision.publishing_msg,
-        module_dependencies=modules,
     )

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from modelyard.errors import DataNotFoundError, InvalidParameterError
+from modelyard.errors import DataNotFoundError, InvalidParameterError, NotReadyError
 from modelyard.ids import Digest, ModelId, OrganizationId
 from modelyard.models.definition import digest_of
 from modelyard.models.records import Model, ModelRevision, ModelText
@@ -31,7 +31,9 @@ def find_head(session: Session, organization_id: OrganizationId, model_id: Model
     if row is None:
         raise DataNotFoundError(f"Model {model_id} was not found")
     model, head = row
-    if not model.is_python_model or head is None:
+    if model.is_python_model and head is None:
+        raise NotReadyError(f"Model {model_id} has no code yet; send it, and wait until codeSource.status is COMPLETE.")
+    if not model.is_python_model:
         raise InvalidParameterError(f"Model {model_id} is not a Python model; only those are made of source code.")
     return model, head
 

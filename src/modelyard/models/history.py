@@ -26,7 +26,14 @@ from modelyard.models.versions import read_texts
 _WIRE = {"source_digest": "functionSourceCode", "memory_gib": "memory"}
 #: What follows from the rest, and so is no change of its own.
 _DERIVED = frozenset(
-    {"source_size", "feature_group_ids", "inferred_requirements", "module_dependencies", "publishing_msg"}
+    {
+        "source_size",
+        "feature_group_ids",
+        "inferred_requirements",
+        "module_dependencies",
+        "publishing_msg",
+        "tree_digest",
+    }
 )
 _NAMES = tuple(field.name for field in dataclasses.fields(Definition))
 _WORDS = {"functionSourceCode": "source", "trainingInputTables": "tables", "packageRequirements": "packages"}
@@ -99,7 +106,7 @@ def compare_revisions(session: Session, before: ModelRevision, after: ModelRevis
 
 def told(definition: Definition) -> dict[str, Any]:
     """What a definition says beside its source, by the names that callers know."""
-    left_out = {"source_digest", "source_size", "publishing_msg"}
+    left_out = {"source_digest", "source_size", "tree_digest", "publishing_msg"}
     values = {name: getattr(definition, name) for name in _NAMES if name not in left_out}
     values["training_feature_group_ids"] = values.pop("feature_group_ids")
     return {_WIRE.get(name, camel(name)): value for name, value in values.items()}

@@ -13,6 +13,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.database import JsonObject, Record
 from modelyard.ids import (
+    ApplicationConnectorId,
+    CodeArrivalId,
     Digest,
     ModelId,
     ModelVersionId,
@@ -20,6 +22,7 @@ from modelyard.ids import (
     ProjectId,
     RevisionId,
     RunId,
+    UploadId,
     UserId,
 )
 
@@ -48,6 +51,30 @@ TRANSITIONS: dict[VersionStatus, frozenset[VersionStatus]] = {
 ENDED = frozenset(status for status, following in TRANSITIONS.items() if not following)
 
 
+class SourceType(StrEnum):
+    """How the code of a revision came. Source: the SDK's `code_source.py`."""
+
+    #: One source file, handed over as text.
+    TEXT = "TEXT"
+    #: A zip file of modules, packages and data.
+    FILE_UPLOAD = "FILE_UPLOAD"
+    #: A commit of a repository, fetched through an application connector.
+    APPLICATION_CONNECTOR = "APPLICATION_CONNECTOR"
+
+
+class ArrivalStatus(StrEnum):
+    """Where code stands that has to be fetched, unpacked and checked before it is a revision."""
+
+    #: Its upload is not complete.
+    UPLOADING = "UPLOADING"
+    #: Waits for an agent, or is being looked at.
+    PENDING = "PENDING"
+    #: It is a revision.
+    COMPLETE = "COMPLETE"
+    #: It can't be one; `error` says why.
+    FAILED = "FAILED"
+
+
 class Model(Record):
     """A model: its name, its place, and which revision and versions are its newest."""
 
@@ -69,13 +96,15 @@ class Model(Record):
     trained_version: Mapped[ModelVersionId | None]
     #: Number that the newest version got; a deleted version's number isn't given again.
     versions: Mapped[int] = mapped_column(default=0)
+    #: The newest zip or commit that was handed in and is no mere draft; None where there never was one.
+    code_arrival: Mapped[CodeArrivalId | None]
     notebook_id: Mapped[str | None]
     created_by: Mapped[UserId]
     created_at: Mapped[datetime]
 
 
 class ModelText(Record):
-    """A source code or a lock, under the sha256 of its UTF-8 bytes."""
+    """A source code, the list of a tree's files, or a lock, under the sha256 of its UTF-8 bytes."""
 
     __tablename__ = "model_texts"
 
@@ -92,8 +121,18 @@ class ModelRevision(Record):
     revision_id: Mapped[RevisionId] = mapped_column(primary_key=True)
     model_id: Mapped[ModelId] = mapped_column(ForeignKey("models.model_id", ondelete="CASCADE"))
     number: Mapped[int]
+    #: Of the source; of a tree, the list of its files with their digests, a line each.
     source_digest: Mapped[Digest] = mapped_column(ForeignKey("model_texts.digest"), index=True)
     source_size: Mapped[int]
+    source_type: Mapped[SourceType] = mapped_column(Text, default=SourceType.TEXT)
+    #: The tree's files as one archive, a blob; None for a source of one file.
+    tree_digest: Mapped[Digest | None]
+    #: Modules of the tree in which the functions stand, dotted.
+    train_module_name: Mapped[str | None]
+    predict_module_name: Mapped[str | None]
+    application_connector_id: Mapped[ApplicationConnectorId | None]
+    #: Where the tree came from: url, branchName, pythonRoot, and the commit's id.
+    application_connector_info: Mapped[JsonObject | None]
     train_function_name: Mapped[str]
     predict_function_name: Mapped[str | None]
     predict_many_function_name: Mapped[str | None]
@@ -119,6 +158,33 @@ class ModelRevision(Record):
     notebook_id: Mapped[str | None]
     created_by: Mapped[UserId]
     created_at: Mapped[datetime]
+
+
+class CodeArrival(Record):
+    """A zip or a commit on its way to be a revision of a model."""
+
+    __tablename__ = "model_code_arrivals"
+
+    arrival_id: Mapped[CodeArrivalId] = mapped_column(primary_key=True)
+    model_id: Mapped[ModelId] = mapped_column(ForeignKey("models.model_id", ondelete="CASCADE"), index=True)
+    organization_id: Mapped[OrganizationId]
+    source_type: Mapped[SourceType] = mapped_column(Text)
+    #: Where the bytes come from: an upload, or a repository's branch.
+    upload_id: Mapped[UploadId | None] = mapped_column(index=True)
+    application_connector_id: Mapped[ApplicationConnectorId | None]
+    branch_name: Mapped[str | None]
+    python_root: Mapped[str | None]
+    #: What else the caller changes with it: `definition.Changes`.
+    changes: Mapped[JsonObject]
+    #: A first training follows.
+    trains: Mapped[bool]
+    status: Mapped[ArrivalStatus] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(Text)
+    run_id: Mapped[RunId | None]
+    created_by: Mapped[UserId]
+    created_at: Mapped[datetime]
+    #: When it was put on the table; its revision counts as made then.
+    begun_at: Mapped[datetime | None]
 
 
 class ModelVersion(Record):

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.clock import utc_now
 from modelyard.database import JsonObject
+from modelyard.errors import NotReadyError
 from modelyard.execution import enqueue
 from modelyard.feature_groups.tables import get_feature_groups
 from modelyard.ids import DeploymentId, FeatureGroupId, ModelId, ModelVersionId, UserId, new_id
@@ -53,7 +54,9 @@ def start_training(
     ).one()
     revision = session.scalars(
         select(ModelRevision).where(ModelRevision.model_id == model_id, ModelRevision.number == model.head)
-    ).one()
+    ).first()
+    if revision is None:
+        raise NotReadyError(f"Model {model_id} has no code yet; send it, and wait until codeSource.status is COMPLETE.")
     version = _new_version(session, model, revision, overrides or Overrides())
     version.module_pins = Modules(session, model.organization_id).pins(revision.module_dependencies).as_json
     version.pending_deployment_ids = list(dict.fromkeys(deployment_ids))

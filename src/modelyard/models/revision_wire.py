@@ -51,7 +51,7 @@ class RevisionShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     #: sha256 of the source.
     source_digest: str
     source_size: int
-    #: Null in lists; describing the one revision shows it.
+    #: Null in lists; describing the one revision shows it. Of code in several files: their list, with sha256 and size.
     source_code: str | None
 
 

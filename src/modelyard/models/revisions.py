@@ -23,11 +23,13 @@ from modelyard.models.definition import Changes, Definition
 from modelyard.models.heads import find_head, lock_head, put_text
 from modelyard.models.records import Model, ModelRevision
 from modelyard.models.retrain import start_training
+from modelyard.models.trees import Tree, read_tree
 from modelyard.models.versions import read_texts
 from modelyard.projects.access import get_project, note_occupant
 from modelyard.source_code.check import Checker
 from modelyard.source_code.pins import KnownModules, known_modules
 from modelyard.source_code.users import note_users
+from modelyard.storage import BlobStore
 
 #: How often changes are checked anew because others changed what the check depends on.
 MOST_CHECKS = 50
@@ -61,7 +63,7 @@ def create(call: Call, project_id: ProjectId, name: str | None, changes: Changes
     checked = definitions.check(call.parts.get(Checker), first, changes.source or "", modules)
     with call.parts.get(Database).write() as session:
         get_project(session, call.organization_id, project_id)
-        model = _new_model(call, project_id, f"{project.name} Model" if name is None else name)
+        model = new_model(call, project_id, f"{project.name} Model" if name is None else name)
         session.add(model)
         session.flush()
         note_occupant(session, project_id, "model", model.model_id, model.name)
@@ -81,8 +83,8 @@ def revise(call: Call, model_id: ModelId, changes: Changes) -> Revised:
             if attempt == 0:
                 found = _find_tables(session, call.organization_id, changes)
             merged = definitions.merge(definitions.definition_of(head), found)
-            source = _source(session, head, merged, found)
-            modules = KnownModules() if source is None else known_modules(session, call.organization_id, source)
+            source = _source(session, call, head, merged, found)
+            modules = KnownModules() if source is None else _known_modules(session, call, source)
         checked = merged if source is None else definitions.check(call.parts.get(Checker), merged, source, modules)
         with database.write() as session:
             revised = _append(session, call, Revised(model, head), found, checked)
@@ -102,8 +104,8 @@ def restore(call: Call, model_id: ModelId, revision_id: RevisionId) -> Revised:
         if restored.number == head.number:
             raise ConflictError(f"Revision {restored.number} of model {model_id} is its newest one already.")
         definition = _with_tables_of_today(session, call.organization_id, restored)
-        source = read_texts(session, [restored.source_digest])[restored.source_digest]
-        modules = known_modules(session, call.organization_id, source)
+        source = _kept_source(session, call, restored)
+        modules = _known_modules(session, call, source)
     checked = definitions.check(call.parts.get(Checker), definition, source, modules)
     with database.write() as session:
         model, head = lock_head(session, call.organization_id, model_id)
@@ -142,13 +144,27 @@ def _find_tables(session: Session, organization_id: OrganizationId, changes: Cha
     return dataclasses.replace(changes, feature_group_ids=[group.feature_group_id for group in groups])
 
 
-def _source(session: Session, head: ModelRevision, merged: Definition, changes: Changes) -> str | None:
+def _known_modules(session: Session, call: Call, source: str | Tree) -> KnownModules:
+    text = source if isinstance(source, str) else "\n".join(source.sources.values())
+    return known_modules(session, call.organization_id, text)
+
+
+def _source(
+    session: Session, call: Call, head: ModelRevision, merged: Definition, changes: Changes
+) -> str | Tree | None:
     """The source to check; None where the head's report holds for the merged definition too."""
     if merged.checked_part == definitions.definition_of(head).checked_part:
         return None
     if changes.source is not None:
         return changes.source
-    return read_texts(session, [head.source_digest])[head.source_digest]
+    return _kept_source(session, call, head)
+
+
+def _kept_source(session: Session, call: Call, revision: ModelRevision) -> str | Tree:
+    if revision.tree_digest is not None:
+        with call.parts.get(BlobStore).open(revision.tree_digest) as archive:
+            return read_tree(revision.tree_digest, archive)
+    return read_texts(session, [revision.source_digest])[revision.source_digest]
 
 
 def _append(session: Session, call: Call, seen: Revised, changes: Changes, checked: Definition) -> Revised | None:
@@ -204,7 +220,8 @@ def _keep(
     return ModelRevision(**values)
 
 
-def _new_model(call: Call, project_id: ProjectId, name: str) -> Model:
+def new_model(call: Call, project_id: ProjectId, name: str) -> Model:
+    """A model of that name whose first revision is to come, not yet in any session."""
     return Model(
         model_id=ModelId(new_id()),
         organization_id=call.organization_id,

@@ -12,7 +12,7 @@ from modelyard.database import JsonObject
 from modelyard.execution import Permanent, RunContext, RunKind
 from modelyard.feature_groups import lineage
 from modelyard.ids import FeatureGroupId, ModelVersionId
-from modelyard.models import reproducing, training
+from modelyard.models import receiving, reproducing, training
 from modelyard.models.events import ModelEvents
 from modelyard.models.heads import put_text
 from modelyard.models.outputs import Outputs
@@ -20,7 +20,7 @@ from modelyard.models.records import ENDED, Model, ModelRevision, ModelVersion, 
 from modelyard.models.retrain import TRAIN
 from modelyard.models.sizes import CpuSize, Size
 from modelyard.models.training import Pins, Plan, Trained, TrainingFailed
-from modelyard.models.versions import read_texts, requirements_of, tables_of
+from modelyard.models.versions import code_of, read_texts, requirements_of, tables_of
 from modelyard.source_code.pins import Pins as ModulePins
 from modelyard.source_code.pins import read_sources
 from modelyard.storage import BlobStore
@@ -65,7 +65,7 @@ def _begin(run: RunContext) -> Plan | None:
         texts, modules = read_texts(session, wanted), ModulePins.of(version.module_pins)
         return Plan(
             version.model_version,
-            texts[revision.source_digest],
+            code_of(revision, texts[revision.source_digest]),
             revision.train_function_name,
             revision.predict_function_name,
             requirements_of(revision, modules),
@@ -163,4 +163,4 @@ def _tell(run: RunContext, session: Session, version: ModelVersion) -> None:
         listener(session, version)
 
 
-KINDS: tuple[RunKind, ...] = (RunKind(TRAIN, train, give_up_training),)
+KINDS: tuple[RunKind, ...] = (RunKind(TRAIN, train, give_up_training), *receiving.KINDS)

@@ -8,7 +8,7 @@ What the version pins is written as soon as it is known, so that a failed traini
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from modelyard.ids import Digest, FeatureGroupId, ModelVersionId
 from modelyard.models.definition import TIMEOUT
 from modelyard.models.outputs import BadOutput, Outputs, collect
 from modelyard.models.sizes import Size, largest_agent
-from modelyard.models.versions import MODULE_NAME
+from modelyard.models.versions import Code
 from modelyard.sandbox import GuestError, GuestNotStarted, Limits, Sandbox, SandboxUnavailable, Usage
 from modelyard.sandbox.failures import FailureKind
 from modelyard.sandbox.limits import HASH_SEED
@@ -43,7 +43,7 @@ class Plan:
     """What is to be trained."""
 
     model_version: ModelVersionId
-    source: str
+    code: Code
     train_function_name: str
     predict_function_name: str | None
     requirements: tuple[str, ...]
@@ -154,8 +154,7 @@ def train_version(run: RunContext, plan: Plan, environment: Environment, pins: P
     """Runs the user's `train` over the pinned tables and keeps what it left."""
     sandbox, store = run.parts.get(Sandbox), run.parts.get(BlobStore)
     message = {
-        "source": plan.source,
-        "module_name": MODULE_NAME,
+        **plan.code.message,
         "train_function": plan.train_function_name,
         "predict_function": plan.predict_function_name,
         "tables": [{"name": table.table_name} for table in pins.tables],
@@ -164,9 +163,9 @@ def train_version(run: RunContext, plan: Plan, environment: Environment, pins: P
         "modules": plan.modules,
     }
     try:
-        with environment.hold(), _opened(run, pins.tables) as descriptors:
+        with environment.hold(), _opened(run, pins.tables) as tables, _opened_code(store, plan.code) as code:
             outcome = sandbox.run(
-                environment.interpreter, limits, "train", message, fds=descriptors, on_output=run.log,
+                environment.interpreter, limits, "train", message, fds=[*code, *tables], on_output=run.log,
                 cancelled=run.cancelled, name=f"train {plan.model_version}",
                 collect=lambda guest, result: collect(store, run.settings, guest, result),
             )  # fmt: skip
@@ -191,6 +190,13 @@ def usage_of(usage: Usage) -> JsonObject:
 def say(run: RunContext, line: str) -> None:
     """A line of ours among what the user's code prints."""
     run.log("stdout", f"modelyard: {line}\n")
+
+
+@contextmanager
+def _opened_code(store: BlobStore, code: Code) -> Iterator[list[int]]:
+    """A tree's archive; nothing for a source of one file."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(store.open(code.tree)).fileno()] if code.tree else []
 
 
 @contextmanager

@@ -43,6 +43,23 @@ class Functions:
 
 
 @dataclass(frozen=True, slots=True)
+class Code:
+    """A revision's code: one source, or the archive of a tree with the modules in which the functions stand."""
+
+    source: str
+    tree: Digest | None = None
+    train_module: str | None = None
+    predict_module: str | None = None
+
+    @property
+    def message(self) -> JsonObject:
+        """What a guest is told of it; a tree's archive is its first file. See `sandbox/guest/code.py`."""
+        if self.tree is None:
+            return {"source": self.source, "module_name": MODULE_NAME}
+        return {"tree": {"train": self.train_module, "predict": self.predict_module or self.train_module}}
+
+
+@dataclass(frozen=True, slots=True)
 class Deployable:
     """All that serving a version needs, pinned by its training."""
 
@@ -50,7 +67,7 @@ class Deployable:
     model_version: ModelVersionId
     project_id: ProjectId
     organization_id: OrganizationId
-    source: str
+    code: Code
     module_name: str
     functions: Functions
     artifact: Digest
@@ -126,7 +143,7 @@ def deployable(session: Session, version: ModelVersion) -> Deployable:
         model_version=version.model_version,
         project_id=version.project_id,
         organization_id=version.organization_id,
-        source=texts[revision.source_digest],
+        code=code_of(revision, texts[revision.source_digest]),
         module_name=MODULE_NAME,
         functions=functions_of(revision),
         artifact=version.artifact_digest,
@@ -165,6 +182,11 @@ def requirements_of(revision: ModelRevision, pins: Pins) -> tuple[str, ...]:
     """The packages for the revision's source and the modules that it imports."""
     named = (*revision.package_requirements, *revision.inferred_requirements, *pins.requirements)
     return tuple(dict.fromkeys(named))
+
+
+def code_of(revision: ModelRevision, text: str) -> Code:
+    """The revision's code, whose text (of a tree: the list of its files) was read already."""
+    return Code(text, revision.tree_digest, revision.train_module_name, revision.predict_module_name)
 
 
 def functions_of(revision: ModelRevision) -> Functions:

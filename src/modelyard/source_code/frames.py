@@ -45,6 +45,10 @@ class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     contents: Mapping[str, ModuleNames] = msgspec.field(default_factory=dict)
     #: Keyword arguments that `function` is called with, where its tables are bound by name.
     keywords: Sequence[str] = ()
+    #: Where the source is one of several files: the package that it lies in, `""` at the top; None for a single source.
+    package: str | None = None
+    #: Where it is, all modules and packages that the files make up, dotted.
+    siblings: Sequence[str] = ()
     #: The source is a module: its names are wanted, and what imports it may require what it imports.
     is_module: bool = False
 

@@ -13,6 +13,7 @@ from modelyard.source_code import distributions
 from modelyard.source_code.exports import every_name
 from modelyard.source_code.frames import CheckRequest, Finding
 from modelyard.source_code.parsing import Lines
+from modelyard.source_code.siblings import is_sibling, sibling_error
 from modelyard.source_code.statements import Guard, Statements
 
 #: Errors that come with a suggestion; finding one compares hundreds of names, and no more errors are shown anyway.
@@ -49,6 +50,11 @@ def check_imports(statements: Statements, request: CheckRequest, lines: Lines) -
     supply = distributions.Supply(request.requirements)
     names: set[str] = set()
     for each in _imports(statements):
+        if request.package is not None and (each.root == "" or is_sibling(each.root, request)):
+            error = sibling_error(each.node, request.package, request.siblings)
+            if error is not None:
+                (found.warnings if each.guard else found.errors).append(lines.at(each.node, error))
+            continue
         if each.root == "":
             message = "Relative imports can't work: the source is one file, not part of a package. Import by full name."
             found.errors.append(lines.at(each.node, message))

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 #: File names of code that the user handed in, as they stand in tracebacks; `source` adds to it.
 USER_FILES = {"<string>"}
+#: Folders whose files are the user's as well, shown by their names below them; `code` adds to it.
+USER_FOLDERS: set[str] = set()
 _VALUE_LIMIT = 10_000
 _TRACEBACK_LIMIT = 100_000
 
@@ -87,11 +89,24 @@ def _cut_frames(told: traceback.TracebackException, seen: set[int]) -> None:
 
 
 def _users_frames(stack: traceback.StackSummary) -> traceback.StackSummary:
-    kept = [frame for frame in stack if frame.filename in USER_FILES]
+    kept = [_by_name(frame) for frame in stack if _is_users(frame.filename)]
     last = stack[-1] if stack else None
-    if kept and last is not None and last.filename not in USER_FILES and (name := _short(last.filename)):
+    if kept and last is not None and not _is_users(last.filename) and (name := _short(last.filename)):
         kept.append(traceback.FrameSummary(name, last.lineno, last.name, lookup_line=False, line=last.line))
     return traceback.StackSummary.from_list(kept)
+
+
+def _is_users(filename: str) -> bool:
+    return filename in USER_FILES or filename.startswith(tuple(USER_FOLDERS))
+
+
+def _by_name(frame: traceback.FrameSummary) -> traceback.FrameSummary:
+    """The frame with its file as the user knows it."""
+    for folder in USER_FOLDERS:
+        if frame.filename.startswith(folder):
+            name = frame.filename.removeprefix(folder)
+            return traceback.FrameSummary(name, frame.lineno, frame.name, lookup_line=False, line=frame.line)
+    return frame
 
 
 def _short(filename: str) -> str:

@@ -5,16 +5,15 @@ Used by `replica` and `predict_table`. It knows how each of the user's functions
 
 import hashlib
 import os
-import pathlib
 import pickle
-import shutil
-import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import frames, source
+from .code import open_code
 from .failures import Refused
 from .inputs import load_tables
+from .stored import unpack
 
 
 class Model:
@@ -69,19 +68,18 @@ class Model:
 
 
 def load(message: Mapping[str, Any], descriptors: Sequence[int]) -> Model:
-    """The model of a message with source, module_name, modules, artifact, files, tables and the functions' names.
+    """The model of a message with what `code.open_code` wants, artifact, files, tables and the functions' names.
 
-    Descriptors, all closed: the artifact and the archive of files where the message says that they come, and one per
-    table that `predict` takes. The user's code runs with the files of training in the working directory.
+    Descriptors, all closed: those of the code, the artifact and the archive of files where the message says that they
+    come, and one per table that `predict` takes. The user's code runs with the files of training in its folder.
     """
-    rest = list(descriptors)
+    code, rest = open_code(message, descriptors)
     artifact = rest.pop(0) if message.get("artifact", bool(rest)) else None
     files = rest.pop(0) if message.get("files", bool(rest)) else None
     if files is not None:
         unpack(files)
-    module = source.load(message["source"], message.get("module_name") or "model", message.get("modules"))
     predict, predict_many, initialize = (
-        source.function(module, name) if (name := message.get(f"{role}_function")) else None
+        code.function(role, name) if (name := message.get(f"{role}_function")) else None
         for role in ("predict", "predict_many", "initialize")
     )
     if predict is None and predict_many is None:
@@ -99,25 +97,6 @@ def unpickle(descriptor: int, digest: str | None) -> object:
                 raise Refused("The stored model is damaged: its digest is not the one that was recorded.", "ValueError")
             file.seek(0)
         return pickle.load(file)
-
-
-def unpack(descriptor: int) -> None:
-    """Unpacks the files of training into the working directory."""
-    with os.fdopen(descriptor, "rb") as file, tarfile.open(fileobj=file, mode="r|") as archive:
-        for member in archive:
-            _unpack_member(archive, member)
-
-
-def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-    """One plain file below the working directory. By hand: `extractall(filter=...)` is missing before Python 3.11.4."""
-    path = pathlib.PurePosixPath(member.name)
-    content = archive.extractfile(member) if member.isreg() else None
-    if content is None or path.is_absolute() or ".." in path.parts:
-        raise Refused(f"The stored files of the model are damaged: {member.name!r} is no file of theirs.", "ValueError")
-    pathlib.Path(path.parent).mkdir(parents=True, exist_ok=True)
-    with content, open(path, "wb") as out:
-        shutil.copyfileobj(content, out)
-    os.chmod(path, (member.mode & 0o777) | 0o600)
 
 
 def _many_form(function: Callable[..., object]) -> str:

@@ -51,17 +51,22 @@ _sources = _Sources()
 
 def load(source: str, name: str, modules: Mapping[str, str] | None = None) -> ModuleType:
     """Executes `source`, shown as `<name>.py`, with `modules` (name -> source) importable; gives the module."""
+    offer({**(modules or {}), MODULE: source}, name)
+    sys.modules.pop(MODULE, None)
+    return importlib.import_module(MODULE)
+
+
+def offer(modules: Mapping[str, str], name: str = "") -> None:
+    """Makes modules (name -> source) importable; `name` is how the user's source among them is shown."""
     if _sources not in sys.meta_path:
         sys.meta_path.insert(0, _sources)
-    for module, text in {**(modules or {}), MODULE: source}.items():
+    for module, text in modules.items():
         # A module may be called as the source is shown: their lines must not be mistaken for each other's.
         filename = f"{name}.py" if module == MODULE else f"{'modules/' * (module == name)}{module}.py"
         _sources.texts[module] = (filename, text)
         USER_FILES.add(filename)
         linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
         _lay_down(module, text)
-    sys.modules.pop(MODULE, None)
-    return importlib.import_module(MODULE)
 
 
 def _lay_down(module: str, text: str) -> None:

@@ -17,6 +17,7 @@ TASKS = {
     "encode_avro": "tables:encode_avro",
     "export_table": "table_out:export_table",
     "write_database": "database_write:write_database",
+    "unpack_code": "code_archives:unpack_code",
     "measure_table": "metrics:measure_table",
 }
 

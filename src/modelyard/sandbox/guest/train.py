@@ -11,12 +11,13 @@ import os
 import pickle
 import sys
 from collections.abc import Callable
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from . import seeding, source
+from .code import Code, open_code
 from .failures import Refused, Unpicklable
 from .inputs import load_tables
+from .stored import unpack
 
 if TYPE_CHECKING:
     from .work import Work
@@ -29,16 +30,18 @@ _DEPTH_LIMIT = 64
 
 
 def train(work: "Work") -> dict[str, object]:
-    """Message: source, module_name, train_function, predict_function, tables [{name, form?}], config, modules, seed.
+    """Message: as `code.open_code`, train_function, predict_function, tables [{name, form?}], config, files, seed.
 
-    Files: one per table.
+    Files: those of the code, the archive of files to begin with if the message says so, one per table.
     """
     message: dict[str, Any] = work.message
     seeding.begin(message.get("seed") or 0)
-    module = source.load(work.text("source"), message.get("module_name") or "model", message.get("modules"))
-    function = source.function(module, work.text("train_function"))
-    predict_takes_tables = wants_tables(module, message)
-    tables = load_tables(function, message.get("tables") or [], work.fds)
+    code, rest = open_code(message, work.fds)
+    if message.get("files"):
+        unpack(rest.pop(0))
+    function = code.function("train", work.text("train_function"))
+    predict_takes_tables = wants_tables(code, message)
+    tables = load_tables(function, message.get("tables") or [], rest)
     keywords = {"training_config": message.get("config") or {}} if source.accepts(function, "training_config") else {}
     check_call(function, [table["name"] for table in message.get("tables") or []], keywords)
     seeding.begin(message.get("seed") or 0)  # again: what the imports drew has no say, and they may have loaded numpy
@@ -54,7 +57,7 @@ def train(work: "Work") -> dict[str, object]:
     }
 
 
-def wants_tables(module: ModuleType, message: dict[str, Any]) -> bool:
+def wants_tables(code: Code, message: dict[str, Any]) -> bool:
     """Whether the predict function takes the tables after model and query: it does if it can't be called without.
 
     A training on other tables than its model's may bring a number that does not fit; that is refused here, before all
@@ -63,7 +66,7 @@ def wants_tables(module: ModuleType, message: dict[str, Any]) -> bool:
     name, count = message.get("predict_function"), len(message.get("tables") or [])
     if not name:
         return False
-    function = source.function(module, name)
+    function = code.function("predict", name)
     required = source.count_required(function)
     if required > 2 and required != 2 + count:
         raise Refused(

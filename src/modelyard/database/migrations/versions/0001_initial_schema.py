@@ -207,6 +207,7 @@ def upgrade() -> None:
     sa.Column('latest_version', sa.String(), nullable=True),
     sa.Column('trained_version', sa.String(), nullable=True),
     sa.Column('versions', sa.BigInteger(), nullable=False),
+    sa.Column('code_arrival', sa.String(), nullable=True),
     sa.Column('notebook_id', sa.String(), nullable=True),
     sa.Column('created_by', sa.String(), nullable=False),
     sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
@@ -521,12 +522,42 @@ def upgrade() -> None:
     with op.batch_alter_table('feature_group_versions', schema=None) as batch_op:
         batch_op.create_index('ix_feature_group_versions_run', ['run_id'], unique=False)
 
+    op.create_table('model_code_arrivals',
+    sa.Column('arrival_id', sa.String(), nullable=False),
+    sa.Column('model_id', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('source_type', sa.Text(), nullable=False),
+    sa.Column('upload_id', sa.String(), nullable=True),
+    sa.Column('application_connector_id', sa.String(), nullable=True),
+    sa.Column('branch_name', sa.String(), nullable=True),
+    sa.Column('python_root', sa.String(), nullable=True),
+    sa.Column('changes', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('trains', sa.Boolean(), nullable=False),
+    sa.Column('status', sa.Text(), nullable=False),
+    sa.Column('error', sa.Text(), nullable=True),
+    sa.Column('run_id', sa.String(), nullable=True),
+    sa.Column('created_by', sa.String(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('begun_at', modelyard.database.records.Utc(), nullable=True),
+    sa.ForeignKeyConstraint(['model_id'], ['models.model_id'], name=op.f('fk_model_code_arrivals_model_id_models'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('arrival_id', name=op.f('pk_model_code_arrivals'))
+    )
+    with op.batch_alter_table('model_code_arrivals', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_model_code_arrivals_model_id'), ['model_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_model_code_arrivals_upload_id'), ['upload_id'], unique=False)
+
     op.create_table('model_revisions',
     sa.Column('revision_id', sa.String(), nullable=False),
     sa.Column('model_id', sa.String(), nullable=False),
     sa.Column('number', sa.BigInteger(), nullable=False),
     sa.Column('source_digest', sa.String(), nullable=False),
     sa.Column('source_size', sa.BigInteger(), nullable=False),
+    sa.Column('source_type', sa.Text(), nullable=False),
+    sa.Column('tree_digest', sa.String(), nullable=True),
+    sa.Column('train_module_name', sa.String(), nullable=True),
+    sa.Column('predict_module_name', sa.String(), nullable=True),
+    sa.Column('application_connector_id', sa.String(), nullable=True),
+    sa.Column('application_connector_info', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('train_function_name', sa.String(), nullable=False),
     sa.Column('predict_function_name', sa.String(), nullable=True),
     sa.Column('predict_many_function_name', sa.String(), nullable=True),
@@ -650,8 +681,11 @@ def upgrade() -> None:
     op.create_table('uploads',
     sa.Column('upload_id', sa.String(), nullable=False),
     sa.Column('organization_id', sa.String(), nullable=False),
-    sa.Column('dataset_id', sa.String(), nullable=False),
-    sa.Column('dataset_version', sa.String(), nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('dataset_id', sa.String(), nullable=True),
+    sa.Column('dataset_version', sa.String(), nullable=True),
+    sa.Column('model_id', sa.String(), nullable=True),
+    sa.Column('model_version', sa.String(), nullable=True),
     sa.Column('status', sa.Text(), nullable=False),
     sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
     sa.Column('completed_at', modelyard.database.records.Utc(), nullable=True),
@@ -876,6 +910,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_model_revisions_source_digest'))
 
     op.drop_table('model_revisions')
+    with op.batch_alter_table('model_code_arrivals', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_model_code_arrivals_upload_id'))
+        batch_op.drop_index(batch_op.f('ix_model_code_arrivals_model_id'))
+
+    op.drop_table('model_code_arrivals')
     with op.batch_alter_table('feature_group_versions', schema=None) as batch_op:
         batch_op.drop_index('ix_feature_group_versions_run')
 
