@@ -50,6 +50,12 @@ Add, list, try and remove connectors to buckets, databases and git repositories.
 
 Secrets come from standard input (--secrets-stdin) or the environment (--secret-env), never from the command line.
 """
+VERSION = """
+Print the platform's version; with `show`, `diff` or `reproduce`, work with a version of a model.
+
+`modelyard version show VERSION` tells the five exact things that it is made from, `diff` how two differ, and
+`reproduce` trains one again from exactly those five and tells whether the same came out.
+"""
 KEYS = "Make, list and revoke API keys. They work while the server runs, and without it."
 #: Command, the function behind it, and its help, whose first paragraph stands in the list of commands.
 COMMANDS = (
@@ -60,15 +66,10 @@ COMMANDS = (
     ("demo", "demo.command:demo", DEMO),
     ("doctor", "doctor:doctor", DOCTOR),
     ("openapi", "openapi:openapi", OPENAPI),
+    ("version", "version:version", VERSION),
 )
 for name, path, words in COMMANDS:
     app.command(f"modelyard.cli.{path}", name=name, help=words)
-
-
-@app.command
-def version() -> None:
-    """Print the version."""
-    print(modelyard.__version__)
 
 
 def main() -> None:

@@ -17,11 +17,11 @@ from rich.table import Table
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modelyard import app as house_plan
 from modelyard.accounts.records import Organization
 from modelyard.app import House
 from modelyard.cli.failure import CommandFailed
-from modelyard.cli.options import Home, load_settings
+from modelyard.cli.opening import opened_house
+from modelyard.cli.options import Home
 from modelyard.clock import iso
 from modelyard.connectors import adding
 from modelyard.connectors.adding import Adding
@@ -112,7 +112,7 @@ def add_git(
 def list_(*, home: Home = None) -> None:
     """List the connectors; their secrets are not shown to anybody."""
     table = Table("id", "kind", "name", "state", "made", box=None, pad_edge=False, header_style="bold")
-    with _opened(home) as house, house.database.read() as session:
+    with opened_house(home, announced=False) as house, house.database.read() as session:
         for record in _all(session):
             table.add_row(_id(record), *_described(record), iso(record.created_at) or "")
     Console(width=None if sys.stdout.isatty() else 160).print(table)
@@ -121,7 +121,7 @@ def list_(*, home: Home = None) -> None:
 @connectors.command
 def verify(connector: Which, *, home: Home = None) -> None:
     """Try a connector, and say what is wrong with it."""
-    with _opened(home) as house:
+    with opened_house(home, announced=False) as house:
         with house.database.read() as session:
             record = _find(session, connector)
             look = _look(session, house, record)
@@ -136,7 +136,7 @@ def verify(connector: Which, *, home: Home = None) -> None:
 @connectors.command
 def remove(connector: Which, *, home: Home = None) -> None:
     """Delete a connector with its secrets, unless something is read through it."""
-    with _opened(home) as house, house.database.write() as session:
+    with opened_house(home, announced=False) as house, house.database.write() as session:
         record = _find(session, connector)
         check_unused(session, _id(record), f"The connector {_described(record)[1]}")
         session.delete(record)
@@ -144,17 +144,8 @@ def remove(connector: Which, *, home: Home = None) -> None:
 
 
 @contextmanager
-def _opened(home: Home) -> Iterator[House]:
-    house = house_plan.open_house(load_settings(home=home))
-    try:
-        yield house
-    finally:
-        house.database.close()
-
-
-@contextmanager
 def _adding(home: Home) -> Iterator[Adding]:
-    with _opened(home) as house, house.database.write() as session:
+    with opened_house(home, announced=False) as house, house.database.write() as session:
         organization = session.scalars(select(Organization).order_by(Organization.created_at)).first()
         assert organization is not None, "an opened house has one"
         yield Adding(session, house.settings, organization.organization_id, house.clock(), is_operators=True)

@@ -1,8 +1,6 @@
 """`modelyard keys`: API keys, for who has the home and so needs no key to make one."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -11,13 +9,13 @@ from rich.table import Table
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modelyard import app as house_plan
-from modelyard.accounts.first_run import KEY_FILE, add_user
+from modelyard.accounts.first_run import add_user
 from modelyard.accounts.keys import create_key, list_keys, revoke_key
 from modelyard.accounts.records import Organization, Role, User
 from modelyard.app import House
 from modelyard.cli.failure import CommandFailed
-from modelyard.cli.options import Home, load_settings
+from modelyard.cli.opening import opened_house
+from modelyard.cli.options import Home
 from modelyard.clock import iso
 from modelyard.ids import ApiKeyId
 
@@ -33,7 +31,7 @@ def create(
     home: Home = None,
 ) -> None:
     """Make a key and print it. It is kept as a digest only, so this is the one time that it can be seen."""
-    with _opened(home) as house, house.database.write() as session:
+    with opened_house(home) as house, house.database.write() as session:
         owner = _find_or_add_user(session, house, user, role)
         key_id, key = create_key(session, owner.user_id, tag, house.clock())
     print(key)
@@ -44,7 +42,7 @@ def create(
 def list_(*, home: Home = None) -> None:
     """List the keys in force: whose they are and how they end, not what they are."""
     table = Table("id", "ends in", "user", "role", "tag", "made", box=None, pad_edge=False, header_style="bold")
-    with _opened(home) as house, house.database.read() as session:
+    with opened_house(home) as house, house.database.read() as session:
         for organization in session.scalars(select(Organization).order_by(Organization.created_at)):
             for key in list_keys(session, organization.organization_id):
                 owner = session.get_one(User, key.user_id)
@@ -60,7 +58,7 @@ def revoke(
     home: Home = None,
 ) -> None:
     """End a key for good. A running server refuses it within a second."""
-    with _opened(home) as house, house.database.write() as session:
+    with opened_house(home) as house, house.database.write() as session:
         organizations = list(session.scalars(select(Organization.organization_id)))
         found = [
             (organization, key)
@@ -74,17 +72,6 @@ def revoke(
         organization, key = found[0]
         revoke_key(session, organization, ApiKeyId(key.api_key_id), house.clock())
     print(f"key {key.api_key_id} is revoked")
-
-
-@contextmanager
-def _opened(home: Home) -> Iterator[House]:
-    house = house_plan.open_house(load_settings(home=home))
-    if house.first_key is not None:
-        print(f"a new home; its first key is in {house.settings.home / KEY_FILE}", file=sys.stderr)
-    try:
-        yield house
-    finally:
-        house.database.close()
 
 
 def _find_or_add_user(session: Session, house: House, email: str, role: Role | None) -> User:
