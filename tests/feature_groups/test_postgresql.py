@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
+import requests
 
 from modelyard import app
 from modelyard.settings import Settings
@@ -63,3 +64,14 @@ def test_an_import_gives_its_group_a_version_and_outdates_what_reads_it(two_agen
     client.update_feature_group_from_pandas_df("sales", pd.DataFrame({"n": [5]})).wait_for_upload()
     assert tables.describe(total)["latestVersionOutdated"] is True
     assert tables.rows(tables.materialize(total))["n"].tolist() == [5]
+
+
+def test_exports_are_kept_and_told_as_on_sqlite(two_agents: Tables) -> None:
+    tables, client = two_agents, two_agents.yard.client()
+    group_id = tables.put("leaving", id=[1, 2])
+    version = tables.versions(group_id)[-1].feature_group_version
+    export = client.export_feature_group_version_to_console(version, "CSV")
+    assert export.wait_for_results(60).status == "COMPLETE"
+    link = client.get_feature_group_version_export_download_url(export.feature_group_export_id)
+    assert requests.get(link.download_url, timeout=30).content == b'"id"\n1\n2\n'
+    assert [each.status for each in client.list_feature_group_exports(group_id)] == ["COMPLETE"]

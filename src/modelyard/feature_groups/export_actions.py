@@ -123,6 +123,10 @@ def get_feature_group_version_export_download_url(
         raise ConflictError(f"Export {feature_group_export_id} has no file, since it failed: {export.error}")
     if export.status != ExportStatus.COMPLETE:
         raise NotReadyError(f"Export {feature_group_export_id} is {export.status}; wait for its end")
+    if export.file_digest is None:
+        raise ConflictError(
+            f"The file of export {feature_group_export_id} was kept for its time; export the version again"
+        )
     group = call.session.get_one(FeatureGroup, export.feature_group_id)
     link, expires_at = sign_link(call.settings, call.clock(), export.feature_group_export_id)
     name = quote(f"{group.table_name}.{destination.file_format.ending}")

@@ -50,7 +50,7 @@ def follow_link(session: Session, settings: Settings, now: datetime, link: str) 
         )
     export = session.get(FeatureGroupExport, export_id)
     if export is None or export.file_digest is None:
-        raise DataNotFoundError("The export was deleted")
+        raise DataNotFoundError("The file is not there any more; export the version again")
     group = session.get_one(FeatureGroup, export.feature_group_id)
     name = f"{group.table_name}.{destination_of(export.destination).file_format.ending}"
     return Download(export.file_digest, name)

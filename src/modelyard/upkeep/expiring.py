@@ -1,14 +1,14 @@
-"""What is old: results of queries that were run once, and the forms in which tables were downloaded.
+"""What is old: results of queries that were run once, the forms in which tables were downloaded, files of exports.
 
-Both can be had again, by asking again. What is removed here are rows; their blobs go with the next collection.
+All can be had again, by asking again. What is removed here are rows; their blobs go with the next collection.
 """
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
-from modelyard.feature_groups.records import UNFINISHED, FeatureGroupOperation, TableEncoding
+from modelyard.feature_groups.records import UNFINISHED, FeatureGroupExport, FeatureGroupOperation, TableEncoding
 
 
 def expire(session: Session, now: datetime, keep_s: float) -> int:
@@ -18,4 +18,8 @@ def expire(session: Session, now: datetime, keep_s: float) -> int:
     for record in (FeatureGroupOperation, TableEncoding):
         old = (record.created_at < before, record.status.not_in(UNFINISHED))
         removed += session.connection().execute(delete(record).where(*old)).rowcount
-    return removed
+    filed = (FeatureGroupExport.completed_at < before, FeatureGroupExport.file_digest.is_not(None))
+    return (
+        removed
+        + session.connection().execute(update(FeatureGroupExport).where(*filed).values(file_digest=None)).rowcount
+    )
