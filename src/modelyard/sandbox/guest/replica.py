@@ -55,16 +55,7 @@ class Handler:
 
     def answer(self, number: int, kind: int, body: bytes) -> bytes:
         """The whole answer frame. Never raises."""
-        try:
-            status, result = OK, self._result(kind, body)
-        except _BadRequest as error:
-            status, result = (
-                REFUSED,
-                json.dumps({"type": "InvalidRequest", "value": str(error), "traceback": ""}).encode(),
-            )
-        except BaseException as error:  # noqa: BLE001 - a failure of user code is an answer
-            status, result = USER_ERROR, json.dumps(failures.describe(error)).encode()
-        return HEADER.pack(len(result), number, status) + result
+        return frame(number, lambda: self._result(kind, body))
 
     def _result(self, kind: int, body: bytes) -> bytes:
         if kind == PING:
@@ -73,23 +64,34 @@ class Handler:
         if kind == PREDICT:
             return answers.to_json(self._model.predict(query, arguments))
         if kind != PREDICT_MULTIPLE:
-            raise _BadRequest(f"no request of kind {kind}")
+            raise BadRequest(f"no request of kind {kind}")
         if not isinstance(query, list):
-            raise _BadRequest("queryData must be a list of queries")
+            raise BadRequest("queryData must be a list of queries")
         return answers.to_json(self._model.predict_many(query, arguments) if query else [])
 
     def _call(self, body: bytes) -> tuple[Any, dict[str, Any]]:
         try:
             call = self._decode(body)
         except (ValueError, RecursionError) as error:
-            raise _BadRequest(f"the body is not JSON: {error}") from None
+            raise BadRequest(f"the body is not JSON: {error}") from None
         if not isinstance(call, dict):
-            raise _BadRequest("the body must be a JSON object")
+            raise BadRequest("the body must be a JSON object")
         query = call.get("queryData")
         if len(call) == 1 and not self._arguments:
             return query, {}
         given = {name: value for name, value in call.items() if name not in _OURS and value is not None}
         return query, {**self._arguments, **given}
+
+
+def frame(number: int, result: Callable[[], bytes]) -> bytes:
+    """The answer frame of what `result` gives, or raises."""
+    try:
+        status, body = OK, result()
+    except BadRequest as error:
+        status, body = REFUSED, json.dumps({"type": error.kind, "value": str(error), "traceback": ""}).encode()
+    except BaseException as error:  # noqa: BLE001 - a failure of user code is an answer
+        status, body = USER_ERROR, json.dumps(failures.describe(error)).encode()
+    return HEADER.pack(len(body), number, status) + body
 
 
 class Server:
@@ -173,8 +175,12 @@ class Connection:
             self.socket.close()
 
 
-class _BadRequest(Exception):
-    """The call itself can't be understood."""
+class BadRequest(Exception):
+    """The call itself can't be understood, or asks what there is not; `kind` names the error that callers get."""
+
+    def __init__(self, sentence: str, kind: str = "InvalidRequest") -> None:
+        super().__init__(sentence)
+        self.kind = kind
 
 
 def _decoder() -> Callable[[bytes], Any]:

@@ -9,6 +9,7 @@ TASKS = {
     "train": "train:train",
     "function": "function:function",
     "replica": "replica:replica",
+    "lookup": "lookup:lookup",
     "predict_table": "predict_table:predict_table",
     "predict_rows": "predict_table:predict_rows",
     "import_table": "tables:import_table",
