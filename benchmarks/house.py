@@ -88,7 +88,7 @@ class House:
     def call(self, action: str, **parameters: object) -> Any:
         """An action's result; RuntimeError with what was answered instead."""
         verb = "GET" if action.startswith(("describe", "list", "get")) else "POST"
-        verb = "PATCH" if action.startswith("set") else verb
+        verb = "PATCH" if action.startswith("setDeployment") else verb
         given = {"params": parameters} if verb == "GET" else {"json": parameters}
         url, headers = f"{self.url}/api/v0/{action}", {"apiKey": self.key}
         answer = self._session.request(verb, url, headers=headers, timeout=120, **given)  # type: ignore[arg-type]
@@ -116,7 +116,11 @@ class House:
 
     def deployed(self, model_version: str) -> str:
         """The id of an ACTIVE deployment of that version."""
-        deployment_id = str(self.call("createDeployment", modelVersion=model_version)["deploymentId"])
+        return self.active(self.call("createDeployment", modelVersion=model_version))
+
+    def active(self, deployment: dict[str, Any]) -> str:
+        """The id of the deployment once it is ACTIVE."""
+        deployment_id = str(deployment["deploymentId"])
         found = self.wait("describeDeployment", ("ACTIVE", "FAILED"), deploymentId=deployment_id)
         if found["status"] == "FAILED":
             raise RuntimeError(f"the deployment failed: {found['error']}")

@@ -1,6 +1,8 @@
 """Rows online over HTTP: upserts that are answered when they are on disk, and look-ups by key among a million rows.
 
 On SQLite and PostgreSQL. Writers and server share the cores; each writer keeps its connection and sends one row a call.
+`lookupFeatures` is asked of a deployment of those rows, and of one whose version is a table of a million rows and 12
+columns: a replica has it in order, and the kind of database is of no matter.
 """
 
 import contextlib
@@ -15,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from benchmarks import table
 from benchmarks.house import House
 from benchmarks.load import Load, hammer
 from benchmarks.measure import Options, Row, at_least, at_most, percentile
@@ -30,6 +33,11 @@ def run(options: Options) -> Iterator[Row]:
     """Both databases; budgets are SQLite's."""
     with House(warm_guests=0) as house:
         yield from _series(house, options, "SQLite", has_budget=True)
+    with House() as house:
+        try:
+            yield from _deployed_table(house)
+        finally:
+            table.remove_twins(house)
     with tempfile.TemporaryDirectory(prefix="bench-pg-", dir="/tmp") as folder:
         try:
             with warnings.catch_warnings(action="ignore"):  # without a desktop session it says where its socket goes
@@ -69,6 +77,49 @@ def _series(house: House, options: Options, database: str, *, has_budget: bool) 
     yield Row(f"upsert, {database}, {WRITERS} callers, p50 / p99", f"{many.p50_ms:.1f} / {many.p99_ms:.1f} ms")
     yield Row(f"upsert, {database}, 1 caller", f"{alone.per_second:,.0f} /s", "", "", f"p99 {alone.p99_ms:.1f} ms")
     yield Row(f"look-up by key, {database}, p50", f"{p50:.2f} ms")
+    deployment_id = house.active(
+        house.call("createDeployment", featureGroupId=group_id, projectId=house.project(), name="users")
+    )
+    yield from _features(house, deployment_id, "user_id", "u", f"{ROWS:,} rows online, {database}", budget=has_budget)
+
+
+def _deployed_table(house: House) -> Iterator[Row]:
+    """How long a table takes to be deployed, and look-ups in it."""
+    made = house.call(
+        "createFeatureGroupFromFunction", tableName="large", functionSourceCode=table.MAKE.format(rows=ROWS),
+        functionName="make",
+    )  # fmt: skip
+    group_id = made["featureGroupId"]
+    version = house.call("createFeatureGroupVersion", featureGroupId=group_id)
+    house.wait(
+        "describeFeatureGroupVersion", ("COMPLETE", "FAILED"), featureGroupVersion=version["featureGroupVersion"]
+    )
+    house.call("setFeatureGroupIndexingConfig", featureGroupId=group_id, primaryKey="hc")
+    began = time.perf_counter()
+    deployment_id = house.active(house.call("createDeployment", featureGroupId=group_id, projectId=house.project()))
+    yield at_most(f"deploy a table of {ROWS:,} rows", time.perf_counter() - began, 60, "s")
+    yield from _features(house, deployment_id, "hc", "id_", f"a table of {ROWS:,} rows", budget=True)
+
+
+def _features(house: House, deployment_id: str, column: str, prefix: str, where: str, *, budget: bool) -> Iterator[Row]:
+    """Look-ups of one key each, one after the other."""
+    place = urlsplit(house.url)
+    connection = http.client.HTTPConnection(str(place.hostname), place.port)
+    dice, took = random.Random(0), []
+    for _ in range(LOOKUPS):
+        key = f"{prefix}{dice.randrange(ROWS)}"
+        began = time.perf_counter()
+        body = json.dumps({"queryData": {column: key}})
+        connection.request(
+            "POST", f"/api/v0/lookupFeatures?deploymentId={deployment_id}", body, headers={"apiKey": house.key}
+        )
+        [row] = json.loads(connection.getresponse().read())["result"]
+        took.append((time.perf_counter() - began) * 1000)
+        assert row[column] == key
+    connection.close()
+    what, p99 = f"lookupFeatures in {where}", percentile(took, 0.99)
+    yield at_most(f"{what}, p99", p99, 5, "ms") if budget else Row(f"{what}, p99", f"{p99:.2f} ms")
+    yield Row(f"{what}, p50", f"{percentile(took, 0.5):.2f} ms")
 
 
 def _upserts(house: House, options: Options, group_id: str, writers: int) -> Load:

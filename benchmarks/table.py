@@ -114,7 +114,7 @@ def run(options: Options) -> Iterator[Row]:
             handed = _train(house, project_id, HANDED, options.rounds)
             read = _train(house, project_id, READ.replace("ROUNDS", str(options.rounds)), 1)
         finally:
-            _remove_twins(house)
+            remove_twins(house)
     ours, theirs = [median(seen[0] + seen[1] for seen in each) * 1000 for each in (handed, read)]
     against = f"read_parquet {theirs:.0f} ms"
     budgeted = options.rows == Options().rows
@@ -144,7 +144,7 @@ def _train(house: House, project_id: str, source: str, times: int) -> list[list[
     return seen
 
 
-def _remove_twins(house: House) -> None:
+def remove_twins(house: House) -> None:
     """The twins lie in the cache that outlives the house; these are large and of no use to anyone else."""
     database = Database(f"sqlite:///{house.home / 'modelyard.db'}")
     with database.read() as session:
