@@ -124,6 +124,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     online_row_limit: int = 1024**2
     #: Values that one row online may have.
     online_columns: int = 1_000
+    #: Values that one lookupFeatures may ask for.
+    lookup_values: int = 1_000
+    #: Rows that one lookupFeatures may give.
+    lookup_rows: int = 10_000
 
     #: Environments on disk, in GiB; past it those that were used longest ago go. 0 means no limit.
     environments_limit_gib: float = 50.0

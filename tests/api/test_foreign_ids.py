@@ -50,7 +50,7 @@ BY_NAME = {"trainingInputTables", "sql", "query", ("createFeatureGroupFromFuncti
 #: Filters of a list of one's own: they find nothing, which is what they find for an id that never was.
 FILTERS = {("listRefreshPolicies", parameter.wire_name) for parameter in ACTIONS["listRefreshPolicies"].parameters}
 #: Refused before it is looked up, whosever it is.
-NOT_THERE_YET = {("createDeployment", "featureGroupId"), ("createBatchPrediction", "databaseConnectorId")}
+NOT_THERE_YET = {("createBatchPrediction", "databaseConnectorId")}
 #: Said to belong to another project than the model's, which is as true of an id that never was.
 CONTRADICTED = {("createDeployment", "projectId")}
 #: What else an action must be given so that it gets to the parameter.
@@ -112,6 +112,7 @@ def given(action: Action, parameter: Parameter, mine: Everything, other: Everyth
     if action.name == "createDeployment":
         extra = {"modelVersion": mine.ids["modelVersion"]}
         extra = {} if parameter.wire_name in ("modelId", "modelVersion") else extra
+        extra = {"projectId": mine.ids["projectId"]} if parameter.wire_name == "featureGroupId" else extra
     if action.name == "updateFeatureGroupSqlDefinition" and parameter.wire_name == "sql":
         extra = {"featureGroupId": mine.ids["sqlFeatureGroupId"]}
     return valid_values(action, mine) | extra | {parameter.wire_name: means(other)}
@@ -164,10 +165,10 @@ def test_both_sides_of_a_remap_must_be_ones_own(houses: tuple[Everything, Everyt
     assert answer.json()["errorType"] == "DataNotFoundError", answer.text
 
 
-@pytest.mark.parametrize("name", ["predict", "predictMultiple"])
+@pytest.mark.parametrize("name", ["predict", "predictMultiple", "lookupFeatures"])
 def test_predictions_are_asked_with_ones_own_key_or_token(houses: tuple[Everything, Everything], name: str) -> None:
     owner, stranger = houses
-    target = {"deploymentId": owner.ids["deploymentId"], "queryData": [{}] if name == "predictMultiple" else {}}
+    target = {"deploymentId": owner.ids["deploymentId"], "queryData": [{}] if name == "predictMultiple" else {"x": 1}}
     by_key = ask(stranger.yard, ACTIONS[name], target)
     by_token = ask(stranger.yard, ACTIONS[name], target | {"deploymentToken": stranger.ids["deploymentToken"]})
     assert by_key.json()["errorType"] == "DataNotFoundError", by_key.text

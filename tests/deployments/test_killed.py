@@ -1,5 +1,6 @@
-"""A real server whose agent, gateway and replicas are killed while predictions are asked."""
+"""A real server whose agent, gateway and replicas are killed while predictions, and rows of tables, are asked."""
 
+import io
 import os
 import signal
 import threading
@@ -150,3 +151,46 @@ def test_a_killed_replica_is_replaced_and_its_neighbours_notice_nothing(served: 
     assert len({answer[2] for answer in neighbour.answers}) == 1
     assert {answer[:2] for answer in killed.failures} <= {(500, "InvalidRequest")}
     assert len(killed.failures) <= 2
+
+
+def people(added: int) -> io.BytesIO:
+    return io.BytesIO(("user_id,age\n" + "".join(f"u{n},{n + added}\n" for n in range(100_000))).encode())
+
+
+def kill_agents(served: Served, times: int = 3) -> None:
+    """Ends one agent after the other, each as soon as it is there, and so at whatever it is doing."""
+    for _ in range(times):
+        agent = served.child("agent")
+        os.kill(agent, signal.SIGKILL)
+        wait_until(lambda: served.has_child("agent", other_than=agent))  # noqa: B023 - called at once
+
+
+def test_a_table_is_deployed_and_switched_although_its_agent_is_killed_meanwhile(served: Served) -> None:
+    import abacusai
+
+    client = abacusai.ApiClient((served.home / "admin.key").read_text().strip(), server=served.url)
+    project = client.create_project("Features", "PYTHON_MODEL").project_id
+    token = client.create_deployment_token(project).deployment_token
+    upload = client.create_dataset_from_upload("people", "CSV")
+    dataset = upload.upload_file(people(0))
+    dataset.wait_for_import()
+    group = client.describe_feature_group_by_table_name("people")
+    group.set_indexing_config(primary_key="user_id")
+
+    def age() -> object:
+        [row] = client.lookup_features(token, deployment.deployment_id, {"user_id": "u99999"})
+        return row["age"]
+
+    deployment = client.create_deployment(feature_group_id=group.id, project_id=project)
+    kill_agents(served)
+    assert deployment.wait_for_deployment().status == "ACTIVE"
+    assert age() == 99_999
+    first = deployment.feature_group_version
+    client.create_dataset_version_from_upload(dataset.dataset_id).upload_file(people(1)).wait_for_import()
+    second = group.refresh().latest_feature_group_version.feature_group_version
+    assert second != first
+    deployment.set_feature_group_version(second)
+    kill_agents(served)
+    wait_until(lambda: not deployment.refresh().pending_model_version, 60)
+    assert (deployment.status, deployment.feature_group_version, deployment.error) == ("ACTIVE", second, None)
+    assert age() == 100_000

@@ -185,8 +185,6 @@ def test_what_has_no_complete_version_is_not_deployed(shared_yard: Yard, worksho
     training = workshop.make_version(model_id=model_id, status=VersionStatus.TRAINING)
     with pytest.raises(CallFailed, match="is TRAINING"):
         shared_yard.call("createDeployment", modelVersion=training)
-    with pytest.raises(CallFailed, match="featureGroupId"):
-        shared_yard.call("createDeployment", featureGroupId="0123456789")
 
 
 def test_a_trained_version_goes_to_its_deployments_unless_its_metrics_are_worse(

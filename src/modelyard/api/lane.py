@@ -1,10 +1,11 @@
-"""The fast lane: predictions go past Starlette, the door and the database, straight to a replica.
+"""The fast lane: predictions and look-ups go past Starlette and the door, straight to a replica.
 
 `app.py` puts it in front of the ordinary application; it starts and ends with the server (ASGI's lifespan). For
 `predict` and `predictMultiple` it takes token and deployment from the query, looks both up in memory, forwards the
 body's bytes over `deployments.dispatch`, and puts the envelope around the bytes that come back. Nothing is decoded
-here, but for requests that come in another form (`lane_forms`). Whoever sends a valid API key of the deployment's
-organisation needs no token.
+here, but for requests that come in another form (`lane_forms`) and for what `lookupFeatures` asks, which is short
+(`deployments.lookups`); rows online are read from the database, in a thread. Whoever sends a valid API key of the
+deployment's organisation needs no token.
 """
 
 import asyncio
@@ -23,13 +24,16 @@ from modelyard.deployments.connection import TOO_LARGE
 from modelyard.deployments.dispatch import Dispatch
 from modelyard.deployments.frames import Answer, Kind, Status, read_failure
 from modelyard.deployments.line import Line, not_ready
+from modelyard.deployments.lookups import Lookup, OnlineLookups, for_replica, read_lookup
 from modelyard.deployments.records import DeploymentStatus
-from modelyard.deployments.routing import Routing
+from modelyard.deployments.routing import Route, Routing
 from modelyard.errors import (
     ApiError,
+    ConflictError,
     DataNotFoundError,
     GenericPermissionDeniedError,
     InternalServerError,
+    InvalidParameterError,
     InvalidRequest,
     MethodNotAllowed,
     MissingParameterError,
@@ -37,6 +41,7 @@ from modelyard.errors import (
     RequestTooLargeError,
     TooManyRequestsError,
 )
+from modelyard.ids import OnlineTableId
 from modelyard.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -47,7 +52,11 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-KINDS = {"/api/v0/predict": Kind.PREDICT, "/api/v0/predictMultiple": Kind.PREDICT_MULTIPLE}
+KINDS = {
+    "/api/v0/predict": Kind.PREDICT,
+    "/api/v0/predictMultiple": Kind.PREDICT_MULTIPLE,
+    "/api/v0/lookupFeatures": Kind.LOOK_UP,
+}
 #: Successful calls of one second that are logged; past it only failures are.
 LOGGED_A_SECOND = 50
 #: Results up to this size are joined with their envelope, larger ones sent after it.
@@ -69,6 +78,7 @@ class Lane:
         self._dispatch: Dispatch | None = None
         self._targets: dict[bytes, Target] = {}
         self._keys = Keyring(database)
+        self._online, self._looking_up = OnlineLookups(database, settings), 0
         self._serial = 0
         self._prefix = secrets.token_hex(5)
         self._second = self._logged = 0
@@ -93,9 +103,7 @@ class Lane:
             line = self._find(target, scope)
             if line is None or line.route.status != DeploymentStatus.ACTIVE:
                 line = await self._find_anew(target, scope)
-            if line.route.arguments:
-                body = fill_in(body, line.route.arguments, override=line.route.arguments_override)
-            answering = line.send(kind, body)
+            answering = self._ask(line, kind, body)
             answer = await (_unless_left(answering, receive) if line.is_waiting else answering)
             line.calls += 1
             if answer.status == Status.OK:
@@ -126,6 +134,32 @@ class Lane:
         self._dispatch.close()
         await loop.run_in_executor(None, self._routing.close)
         await send({"type": "lifespan.shutdown.complete"})
+
+    def _ask(self, line: Line, kind: Kind, body: bytes) -> "asyncio.Future[Answer]":
+        route = line.route
+        if (kind is Kind.LOOK_UP) is (route.feature_group_id is None):
+            raise _served_otherwise(route)
+        if kind is not Kind.LOOK_UP:
+            if route.arguments:
+                body = fill_in(body, route.arguments, override=route.arguments_override)
+            return line.send(kind, body)
+        lookup = read_lookup(body, self._settings)
+        if route.online_table_id is None:
+            return line.send(kind, for_replica(lookup, self._settings))
+        line.admit()
+        return self._look_up(route.online_table_id, lookup)
+
+    def _look_up(self, table_id: OnlineTableId, lookup: Lookup) -> "asyncio.Future[Answer]":
+        """Has a thread find rows online."""
+        if self._looking_up >= self._settings.replica_queue:
+            raise TooManyRequestsError(f"{self._looking_up} look-ups wait already")
+        self._looking_up += 1
+        looking = asyncio.get_running_loop().run_in_executor(None, self._online.find, table_id, lookup)
+        looking.add_done_callback(self._have_looked_up)
+        return looking
+
+    def _have_looked_up(self, _: object) -> None:
+        self._looking_up -= 1
 
     # -- who asks what ------------------------------------------------------------------------------------------
 
@@ -236,7 +270,8 @@ class Lane:
         said = ": ".join(filter(None, (failure.type, failure.value)))
         if answer.status == Status.USER_ERROR:
             return PredictionError(f"{said}\n{failure.traceback}".rstrip())
-        return InvalidRequest(failure.value or said)
+        refused = InvalidParameterError if failure.type == "InvalidParameterError" else InvalidRequest
+        return refused(failure.value or said)
 
     def _note(self, request_id: str, target: Target | None, status: int, began: float) -> None:
         """Logs every failure, and so many successes a second as a disk bears."""
@@ -278,6 +313,12 @@ async def _read_rest(first: bytes, scope: Scope, receive: Receive, limit: int) -
             raise _too_large(size, limit)
         more = message.get("more_body", False)
     return b"".join(chunks)
+
+
+def _served_otherwise(route: Route) -> ConflictError:
+    if route.feature_group_id is None:
+        return ConflictError(f"Deployment {route.deployment_id} serves a model; ask it by predict or predictMultiple")
+    return ConflictError(f"Deployment {route.deployment_id} serves a feature group; ask it by lookupFeatures")
 
 
 def _too_large(size: int, limit: int) -> RequestTooLargeError:

@@ -38,6 +38,10 @@ def keep(session: Session, settings: Settings, batch: BatchPrediction, definitio
     if definition.feature_group_id is not None:
         get_feature_group(session, batch.organization_id, definition.feature_group_id)
     deployment = get_deployment(session, batch.organization_id, batch.deployment_id)
+    if deployment.model_id is None:
+        raise InvalidParameterError(
+            f"Deployment {deployment.deployment_id} serves a feature group; a batch prediction needs one of a model"
+        )
     feature_group_id = find_input(session, deployment, definition)
     replacing = _check_remap(session, batch.organization_id, feature_group_id, definition.dataset_id_remap)
     batch.definition = dict(msgspec.to_builtins(definition))

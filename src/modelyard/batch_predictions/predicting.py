@@ -15,8 +15,8 @@ import msgspec
 
 from modelyard.batch_predictions.results import CsvResult, JsonResult, ResultTooLarge, ResultWriter
 from modelyard.database import JsonObject
-from modelyard.deployments.replica import message as serving_message
 from modelyard.deployments.replica import opened_files
+from modelyard.deployments.servable import model_blobs, model_message
 from modelyard.environments import Environment, EnvironmentFailure, Environments
 from modelyard.execution import Permanent, Retry, RunContext
 from modelyard.execution.agent import capacity_of
@@ -216,7 +216,7 @@ class _Conversation:
 
     def _opening(self) -> JsonObject:
         layouts = [msgspec.to_builtins(layout) for layout in self._work.layouts]
-        return {**serving_message(self._work.served), "arguments": self._work.arguments, "layouts": layouts}
+        return {**model_message(self._work.served), "arguments": self._work.arguments, "layouts": layouts}
 
     def _nonsense(self, what: str) -> PredictionsFailed:
         return PredictionsFailed(f"The guest answered what is no answer ({what}).", usage=self._usage())
@@ -228,9 +228,10 @@ class _Conversation:
 @contextlib.contextmanager
 def _files(run: RunContext, work: Work) -> Iterator[list[int]]:
     """The table, and what belongs to the model, open for reading."""
+    served = work.served
     with (
         opened(run.parts, run.settings, [work.table]) as table,
-        opened_files(run.parts, run.settings, work.served) as of_model,
+        opened_files(run.parts, run.settings, model_blobs(served), [each.table for each in served.tables]) as of_model,
     ):
         yield [*table, *of_model]
 

@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from modelyard.actions import Auth, Call, action
 from modelyard.database import JsonObject
-from modelyard.deployments import lifecycle, tokens, wire
+from modelyard.deployments import creating, lifecycle, tokens, wire
 from modelyard.deployments.changes import note_change
 from modelyard.deployments.lifecycle import DeploymentEvents, get_deployment
 from modelyard.deployments.records import Deployment, DeploymentStatus
@@ -23,14 +23,14 @@ from modelyard.errors import (
     TooManyRequestsError,
 )
 from modelyard.ids import DeploymentId, FeatureGroupId, ModelId, ModelVersionId, ProjectId, new_id
-from modelyard.models.records import ModelVersion
-from modelyard.models.versions import get_model, get_model_version, newest_complete
+from modelyard.models.versions import get_model_version
 from modelyard.projects.access import get_project
 from modelyard.projects.actions import check_name
 from modelyard.refresh.records import RefreshType
 from modelyard.refresh.schedules import forget_target, schedules_of
 
 _PREDICTION_ERRORS = (
+    ConflictError,
     GenericPermissionDeniedError,
     DataNotFoundError,
     InvalidRequest,
@@ -72,7 +72,7 @@ def create_deployment(
     model_version: Annotated[ModelVersionId | None, "Default: the model's newest complete version."] = None,
     algorithm: Annotated[str | None, "A Python model has one algorithm, its own; kept as it is given."] = None,
     feature_group_id: FeatureGroupId | None = None,
-    project_id: ProjectId | None = None,
+    project_id: Annotated[ProjectId | None, "Needed with a featureGroupId; a model has its own."] = None,
     description: str | None = None,
     calls_per_second: Annotated[int | None, "Further calls are refused with 429; default: no limit."] = None,
     auto_deploy: bool = True,
@@ -81,23 +81,15 @@ def create_deployment(
     skip_metrics_check: bool = False,
     model_deployment_config: JsonObject | None = None,
 ) -> wire.Deployment:
-    """Puts a model version to work: creates a deployment and, unless `start` is false, starts it.
+    """Puts a model version or a feature group to work: creates a deployment and, unless `start` is false, starts it.
 
     The deployment is PENDING, then DEPLOYING while its replicas start, then ACTIVE; or FAILED, with why in `error`.
+    A feature group gives the rows of its newest complete version; one whose rows are online gives them as they stand,
+    and is ACTIVE at once. `lookupFeatures` asks for rows.
     """
-    if feature_group_id is not None:
-        raise InvalidParameterError("featureGroupId: deployments of feature groups are not there yet; give a modelId")
-    version = _version(call, model_id, model_version)
-    if project_id is not None and project_id != version.project_id:
-        raise InvalidParameterError(f"projectId is {project_id}, but the model belongs to project {version.project_id}")
-    model = get_model(call.session, call.organization_id, version.model_id)
     deployment = Deployment(
         deployment_id=DeploymentId(new_id()),
         organization_id=call.organization_id,
-        project_id=version.project_id,
-        model_id=version.model_id,
-        model_version=version.model_version,
-        name=check_name(name) if name is not None else f"{model.name} Deployment"[:255],
         description=description,
         status=DeploymentStatus.PENDING if start else DeploymentStatus.STOPPED,
         created_at=call.clock(),
@@ -109,7 +101,14 @@ def create_deployment(
         arguments_override=False,
         batch_streaming_updates=enable_batch_streaming_updates,
     )
-    lifecycle.add(call.session, deployment, version, start=start)
+    if feature_group_id is None:
+        served = creating.serve_model(call.session, deployment, model_id, model_version, project_id)
+    elif model_id is not None or model_version is not None:
+        raise InvalidParameterError("A deployment serves a model or a feature group: leave out one of them")
+    else:
+        served = creating.serve_group(call.session, deployment, feature_group_id, project_id)
+    deployment.name = check_name(name) if name is not None else f"{served} Deployment"[:255]
+    lifecycle.add(call.session, deployment, start=start)
     return _shape(call, deployment)
 
 
@@ -199,13 +198,13 @@ def stop_deployment(call: Call, *, deployment_id: DeploymentId) -> None:
 
 @action("DELETE", errors=(ConflictError, DataNotFoundError))
 def delete_deployment(call: Call, *, deployment_id: DeploymentId) -> None:
-    """Stops and deletes a deployment; its model and the project's tokens stay."""
+    """Stops and deletes a deployment; what it served and the project's tokens stay."""
     deployment = _get_for_update(call, deployment_id)
     lifecycle.delete(call.session, call.parts.get(DeploymentEvents), deployment)
     forget_target(call.session, RefreshType.DEPLOYMENT, deployment_id)
 
 
-@action("POST", errors=(DataNotFoundError,))
+@action("POST", errors=(ConflictError, DataNotFoundError))
 def set_default_prediction_arguments(
     call: Call, *, deployment_id: DeploymentId, prediction_arguments: JsonObject, set_as_override: bool = False
 ) -> wire.Deployment:
@@ -214,6 +213,8 @@ def set_default_prediction_arguments(
     They reach `predict` as keyword arguments, as far as it accepts them. An empty object takes them back.
     """
     deployment = _get_for_update(call, deployment_id)
+    if deployment.feature_group_id is not None:
+        raise ConflictError(f"Deployment {deployment_id} serves a feature group, which takes no prediction arguments")
     deployment.default_prediction_arguments = prediction_arguments or None
     deployment.arguments_override = set_as_override
     note_change(call.session)
@@ -229,7 +230,7 @@ def predict(
     query_data: Annotated[Any, "What `predict` gets as its second argument; further parameters as keywords."] = None,
 ) -> Any:
     """Asks a deployment for the prediction of one query."""
-    raise _not_here(call, deployment_id, deployment_token, query_data)
+    raise not_here(call, deployment_id, deployment_token, query_data)
 
 
 @action("POST", auth=Auth.DEPLOYMENT_TOKEN, errors=_PREDICTION_ERRORS, writes=False, also=("GET",))
@@ -241,23 +242,12 @@ def predict_multiple(
     query_data: Annotated[list[Any] | None, "Queries, each as for `predict`."] = None,
 ) -> list[Any]:
     """Asks a deployment for the predictions of several queries, in their order."""
-    raise _not_here(call, deployment_id, deployment_token, query_data)
+    raise not_here(call, deployment_id, deployment_token, query_data)
 
 
-def _not_here(call: Call, deployment_id: DeploymentId, *_unread: object) -> Exception:
-    # The fast lane answers predictions before they get to the door; who comes here met a gateway without one.
-    return NotReadyError(f"Predictions of deployment {deployment_id} are not served here (request {call.request_id})")
-
-
-def _version(call: Call, model_id: ModelId | None, model_version: ModelVersionId | None) -> ModelVersion:
-    if model_version is not None:
-        version = get_model_version(call.session, call.organization_id, model_version)
-        if model_id is not None and version.model_id != model_id:
-            raise InvalidParameterError(f"Model version {model_version} belongs to model {version.model_id}")
-        return version
-    if model_id is None:
-        raise MissingParameterError("Missing required parameter: modelId (or modelVersion)")
-    return newest_complete(call.session, get_model(call.session, call.organization_id, model_id))
+def not_here(call: Call, deployment_id: DeploymentId, *_unread: object) -> Exception:
+    """Why the door has no answer: the fast lane gives it, and who comes here met a gateway without one."""
+    return NotReadyError(f"Deployment {deployment_id} does not answer here (request {call.request_id})")
 
 
 def _get_for_update(call: Call, deployment_id: DeploymentId) -> Deployment:

@@ -22,6 +22,8 @@ class Kind(IntEnum):
     PREDICT_MULTIPLE = 2
     #: Nothing: an empty answer.
     PING = 3
+    #: The rows of a table that `lookups.for_replica` names.
+    LOOK_UP = 4
 
 
 class Status(IntEnum):

@@ -10,20 +10,22 @@ from dataclasses import dataclass, field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from modelyard.clock import utc_now
+from modelyard.deployments import tables
 from modelyard.deployments.changes import note_change
-from modelyard.deployments.records import TRANSITIONS, Deployment, DeploymentStatus, Replica
+from modelyard.deployments.holding import KIND, hold, note_progress, release
+from modelyard.deployments.records import TRANSITIONS, Deployment, DeploymentStatus, Replica, Version
 from modelyard.errors import ConflictError, DataNotFoundError
 from modelyard.execution import Demand, cancel, enqueue
 from modelyard.execution.queue import find_run
-from modelyard.ids import DeploymentId, ModelVersionId, OrganizationId, ServingId, new_id
+from modelyard.feature_groups.records import FeatureGroupVersion
+from modelyard.ids import DeploymentId, OrganizationId, ServingId, new_id
 from modelyard.models.records import ModelVersion
-from modelyard.models.versions import deployable, forget_user, note_deployment, note_user
+from modelyard.models.versions import deployable
 from modelyard.projects.access import forget_occupant, note_occupant
 
 #: Name of the run, bound in `runs.KINDS`.
 SERVE = "deployments.serve"
-#: Under which deployments stand in the lists of projects and versions.
-KIND = "deployment"
 #: What idle replicas take. To reserve their limits would keep trainings waiting for as long as anything is deployed.
 SERVING_DEMAND = Demand(cores=0.0, memory_gib=0.25)
 
@@ -46,9 +48,8 @@ def get_deployment(
     return deployment
 
 
-def add(session: Session, deployment: Deployment, version: ModelVersion, *, start: bool) -> None:
-    """Puts a new deployment on the table and, unless told otherwise, to work."""
-    deployable(session, version)
+def add(session: Session, deployment: Deployment, *, start: bool) -> None:
+    """Puts a new deployment on the table and, unless told otherwise, to work. What it serves has been checked."""
     session.add(deployment)
     session.flush()
     _note(session, deployment)
@@ -80,40 +81,51 @@ def stop(session: Session, deployment: Deployment) -> None:
 
 
 def switch(session: Session, deployment: Deployment, version: ModelVersion) -> None:
-    """Brings up another version beside the one that answers; calls go over once it is ready.
+    """Brings up another version of the model beside the one that answers; calls go over once it is ready.
 
     A deployment that answers nothing yet, or has failed, begins with the new version; a stopped one only takes note.
     """
+    if deployment.model_id is None:
+        raise ConflictError(
+            f"Deployment {deployment.deployment_id} serves feature group {deployment.feature_group_id}; "
+            "setDeploymentFeatureGroupVersion switches it"
+        )
     if version.model_id != deployment.model_id:
         raise ConflictError(
             f"Model version {version.model_version} belongs to model {version.model_id}; "
             f"deployment {deployment.deployment_id} serves model {deployment.model_id}"
         )
     deployable(session, version)
-    abandon_switch(session, deployment)
-    if deployment.status == DeploymentStatus.ACTIVE:
-        if version.model_version != deployment.model_version:
-            _begin_switch(session, deployment, version.model_version)
-    else:
-        _replace(session, deployment, version.model_version)
-    note_change(session)
+    _go_to(session, deployment, version.model_version)
 
 
-def serve_anew(session: Session, deployment: Deployment) -> None:
-    """Brings up the same version again beside itself, for what only a new replica learns."""
-    if deployment.status == DeploymentStatus.ACTIVE:
-        abandon_switch(session, deployment)
-        _begin_switch(session, deployment, deployment.model_version)
-        note_change(session)
+def switch_table(session: Session, deployment: Deployment, version: FeatureGroupVersion) -> None:
+    """As `switch`, to another version of the feature group."""
+    if deployment.feature_group_id is None:
+        raise ConflictError(
+            f"Deployment {deployment.deployment_id} serves model {deployment.model_id}; "
+            "setDeploymentModelVersion switches it"
+        )
+    if version.feature_group_id != deployment.feature_group_id:
+        raise ConflictError(
+            f"Feature group version {version.feature_group_version} belongs to feature group "
+            f"{version.feature_group_id}; deployment {deployment.deployment_id} serves {deployment.feature_group_id}"
+        )
+    if deployment.online_table_id is not None:
+        raise ConflictError(
+            f"Deployment {deployment.deployment_id} gives rows online as they stand now; it has no version to switch"
+        )
+    tables.check_table(session, version)
+    _go_to(session, deployment, version.feature_group_version)
 
 
 def delete(session: Session, events: DeploymentEvents, deployment: Deployment) -> None:
-    """Stops the deployment and removes it for good; its model stays."""
+    """Stops the deployment and removes it for good; what it served stays."""
     for listener in events.deleting:
         listener(session, deployment)
     stop(session, deployment)
-    forget_user(session, None, KIND, deployment.deployment_id)
-    note_deployment(session, deployment.model_version, deployment.deployment_id, None)
+    release(session, deployment)
+    note_progress(session, deployment, deployment.version, None)
     forget_occupant(session, KIND, deployment.deployment_id)
     session.flush()
     for replica in session.scalars(select(Replica).where(Replica.deployment_id == deployment.deployment_id)):
@@ -131,13 +143,14 @@ def rename(session: Session, deployment: Deployment, name: str) -> None:
 
 def abandon_switch(session: Session, deployment: Deployment) -> None:
     """Gives up the switch under way, if there is one: the version that answers stays."""
-    pending = deployment.pending_model_version
+    pending = deployment.pending_version
     if pending is not None and deployment.pending_serving_id != deployment.serving_id:
         end_serving(session, deployment.pending_serving_id)
-        note_deployment(session, pending, deployment.deployment_id, None)
-        if pending != deployment.model_version:
-            forget_user(session, pending, KIND, deployment.deployment_id)
-    deployment.pending_model_version = deployment.pending_serving_id = None
+        note_progress(session, deployment, pending, None)
+    deployment.expect(None)
+    deployment.pending_serving_id = None
+    if pending is not None:
+        hold(session, deployment)
 
 
 def end_serving(session: Session, serving_id: ServingId | None) -> None:
@@ -155,43 +168,57 @@ def move(deployment: Deployment, status: DeploymentStatus) -> None:
     deployment.status = status
 
 
+def _go_to(session: Session, deployment: Deployment, version: Version) -> None:
+    abandon_switch(session, deployment)
+    if deployment.status == DeploymentStatus.ACTIVE:
+        if version != deployment.version:
+            _begin_switch(session, deployment, version)
+    else:
+        _replace(session, deployment, version)
+    note_change(session)
+
+
 def _begin(session: Session, deployment: Deployment) -> None:
-    deployment.serving_id = _enqueue(session, deployment, deployment.model_version)
+    """Has an agent serve the version; rows online need none, and answer at once."""
+    if deployment.version is not None:
+        deployment.serving_id = _enqueue(session, deployment, deployment.version)
+        return
+    move(deployment, DeploymentStatus.ACTIVE)
+    deployment.deployed_at = utc_now()
 
 
-def _begin_switch(session: Session, deployment: Deployment, version: ModelVersionId) -> None:
-    deployment.pending_model_version = version
+def _begin_switch(session: Session, deployment: Deployment, version: Version) -> None:
+    deployment.expect(version)
     deployment.pending_serving_id = _enqueue(session, deployment, version)
-    note_user(session, version, KIND, deployment.deployment_id, deployment.name)
-    note_deployment(session, version, deployment.deployment_id, "pending")
+    hold(session, deployment)
+    note_progress(session, deployment, version, "pending")
 
 
-def _replace(session: Session, deployment: Deployment, version: ModelVersionId) -> None:
+def _replace(session: Session, deployment: Deployment, version: Version) -> None:
     end_serving(session, deployment.serving_id)
-    if version != deployment.model_version:
-        forget_user(session, deployment.model_version, KIND, deployment.deployment_id)
-    deployment.model_version, deployment.serving_id, deployment.error = version, None, None
+    deployment.serve(version)
+    deployment.serving_id, deployment.error = None, None
     _note(session, deployment)
     if deployment.status == DeploymentStatus.STOPPED:
-        note_deployment(session, version, deployment.deployment_id, None)
+        note_progress(session, deployment, version, None)
         return
     if deployment.status != DeploymentStatus.PENDING:
         move(deployment, DeploymentStatus.PENDING)
-    note_deployment(session, version, deployment.deployment_id, "pending")
+    note_progress(session, deployment, version, "pending")
     _begin(session, deployment)
 
 
 def _note(session: Session, deployment: Deployment) -> None:
-    note_user(session, deployment.model_version, KIND, deployment.deployment_id, deployment.name)
+    hold(session, deployment)
     note_occupant(session, deployment.project_id, KIND, deployment.deployment_id, deployment.name)
 
 
-def _enqueue(session: Session, deployment: Deployment, version: ModelVersionId) -> ServingId:
+def _enqueue(session: Session, deployment: Deployment, version: Version) -> ServingId:
     serving_id = ServingId(new_id())
     enqueue(
         session,
         SERVE,
-        {"deploymentId": deployment.deployment_id, "modelVersion": version, "servingId": serving_id},
+        {"deploymentId": deployment.deployment_id, "version": version, "servingId": serving_id},
         target=serving_id,
         organization_id=deployment.organization_id,
         project_id=deployment.project_id,

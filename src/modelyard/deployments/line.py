@@ -66,8 +66,7 @@ class Line:
 
     def send(self, kind: int, body: bytes) -> "asyncio.Future[Answer]":
         """Sends a call on its way and gives the future of its answer. Raises where it can't be taken now."""
-        if self.bucket is not None and not self.bucket.take():
-            raise TooManyRequestsError(f"More than {self.bucket.rate} calls a second; see callsPerSecond")
+        self.admit()
         call = PendingCall(kind, body, self._loop.create_future())
         links = self._links
         if len(links) == 1:
@@ -77,6 +76,11 @@ class Line:
                 return call.future
         self._place(call)
         return call.future
+
+    def admit(self) -> None:
+        """Counts one more call; TooManyRequestsError past the deployment's callsPerSecond."""
+        if self.bucket is not None and not self.bucket.take():
+            raise TooManyRequestsError(f"More than {self.bucket.rate} calls a second; see callsPerSecond")
 
     def _place(self, call: PendingCall) -> None:
         if self.route.status != DeploymentStatus.ACTIVE:

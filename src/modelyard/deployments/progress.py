@@ -10,10 +10,10 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from modelyard.deployments.changes import note_change
-from modelyard.deployments.lifecycle import KIND, end_serving, move
+from modelyard.deployments.holding import hold, note_progress
+from modelyard.deployments.lifecycle import end_serving, move
 from modelyard.deployments.records import Deployment, DeploymentStatus, Replica
 from modelyard.ids import DeploymentId, ServingId
-from modelyard.models.versions import forget_user, note_deployment, note_user
 
 
 def begin(session: Session, deployment_id: DeploymentId, serving_id: ServingId) -> Deployment | None:
@@ -34,19 +34,17 @@ def activate(session: Session, deployment_id: DeploymentId, serving_id: ServingI
     if deployment is None:
         return False
     if deployment.pending_serving_id == serving_id and deployment.serving_id != serving_id:
-        assert deployment.pending_model_version is not None
+        assert deployment.pending_version is not None
         end_serving(session, deployment.former_serving_id)
         deployment.former_serving_id, deployment.serving_id = deployment.serving_id, serving_id
-        before, deployment.model_version = deployment.model_version, deployment.pending_model_version
-        if before != deployment.model_version:
-            forget_user(session, before, KIND, deployment_id)
+        deployment.serve(deployment.pending_version)
     elif deployment.serving_id != serving_id:
         return False
     if deployment.status != DeploymentStatus.ACTIVE or deployment.former_serving_id is not None:
         deployment.deployed_at = now
     move(deployment, DeploymentStatus.ACTIVE)
     deployment.error = None
-    note_user(session, deployment.model_version, KIND, deployment_id, deployment.name)
+    hold(session, deployment)
     note_change(session)
     return True
 
@@ -59,8 +57,9 @@ def settle(session: Session, deployment_id: DeploymentId, serving_id: ServingId)
     end_serving(session, deployment.former_serving_id)
     deployment.former_serving_id = None
     if deployment.pending_serving_id == serving_id:
-        deployment.pending_serving_id = deployment.pending_model_version = None
-    note_deployment(session, deployment.model_version, deployment_id, None)
+        deployment.pending_serving_id = None
+        deployment.expect(None)
+    note_progress(session, deployment, deployment.version, None)
 
 
 def fail(session: Session, deployment_id: DeploymentId, serving_id: ServingId, reason: str) -> None:
@@ -73,15 +72,16 @@ def fail(session: Session, deployment_id: DeploymentId, serving_id: ServingId, r
         deployment.serving_id = None
         move(deployment, DeploymentStatus.FAILED)
         deployment.error = reason
-        note_deployment(session, deployment.model_version, deployment_id, "failed")
+        note_progress(session, deployment, deployment.version, "failed")
     elif deployment.pending_serving_id == serving_id:
-        pending = deployment.pending_model_version
+        pending = deployment.pending_version
         assert pending is not None
-        deployment.pending_serving_id = deployment.pending_model_version = None
-        deployment.error = f"The switch to model version {pending} did not come about: {reason}"
-        note_deployment(session, pending, deployment_id, "failed")
-        if pending != deployment.model_version:
-            forget_user(session, pending, KIND, deployment_id)
+        deployment.pending_serving_id = None
+        deployment.expect(None)
+        kind = "model" if deployment.feature_group_id is None else "feature group"
+        deployment.error = f"The switch to {kind} version {pending} did not come about: {reason}"
+        note_progress(session, deployment, pending, "failed")
+        hold(session, deployment)
     note_change(session)
 
 

@@ -12,7 +12,9 @@ from sqlalchemy.orm import Session
 
 from modelyard.deployments import lifecycle
 from modelyard.deployments.records import Deployment
+from modelyard.deployments.tables import newest_table
 from modelyard.errors import ApiError, ConflictError
+from modelyard.feature_groups.tables import get_feature_group
 from modelyard.ids import DeploymentId, OrganizationId, ProjectId
 from modelyard.models.records import Model, ModelVersion, VersionStatus
 from modelyard.models.versions import get_model, newest_complete, note_deployment
@@ -30,7 +32,8 @@ def check_targets(session: Session, model: Model, deployment_ids: Sequence[Deplo
     for deployment_id in deployment_ids:
         deployment = lifecycle.get_deployment(session, model.organization_id, deployment_id)
         if deployment.model_id != model.model_id:
-            raise ConflictError(f"Deployment {deployment_id} serves model {deployment.model_id}, not {model.model_id}")
+            served = f"model {deployment.model_id}" if deployment.model_id else "a feature group"
+            raise ConflictError(f"Deployment {deployment_id} serves {served}, not {model.model_id}")
 
 
 def promote(session: Session, version: ModelVersion) -> None:
@@ -69,23 +72,30 @@ def in_project(session: Session, project_id: ProjectId) -> list[str]:
 
 
 def refresh(session: Session, target_id: str) -> str:
-    """Switches a deployment to its model's newest complete version; gives `deployment-version`."""
+    """Switches to the newest complete version of the deployment's model or group; gives `deployment-version`."""
     deployment = session.get_one(Deployment, DeploymentId(target_id), with_for_update=True)
-    model = get_model(session, deployment.organization_id, deployment.model_id)
-    version = newest_complete(session, model)
-    lifecycle.switch(session, deployment, version)
-    return f"{target_id}-{version.model_version}"
+    if deployment.model_id is not None:
+        version = newest_complete(session, get_model(session, deployment.organization_id, deployment.model_id))
+        lifecycle.switch(session, deployment, version)
+        return f"{target_id}-{version.model_version}"
+    if deployment.online_table_id is not None:
+        return f"{target_id}-"  # rows online are looked up as they stand
+    assert deployment.feature_group_id is not None
+    group = get_feature_group(session, deployment.organization_id, deployment.feature_group_id)
+    newest = newest_table(session, group)
+    lifecycle.switch_table(session, deployment, newest)
+    return f"{target_id}-{newest.feature_group_version}"
 
 
 def refresh_progress(session: Session, refreshed: str) -> Progress:
     """How far the switch that `refresh` began has come."""
-    deployment_id, _, model_version = refreshed.partition("-")
+    deployment_id, _, version = refreshed.partition("-")
     deployment = session.get(Deployment, DeploymentId(deployment_id), populate_existing=True)
     if deployment is None:
         return Progress(ended=True, error="the deployment has been deleted")
-    if deployment.pending_model_version == model_version:
+    if version and deployment.pending_version == version:
         return Progress(ended=False)
-    served = deployment.model_version == model_version
+    served = (deployment.version or "") == version
     return Progress(ended=True, error=None if served else deployment.error or "the switch was given up")
 
 

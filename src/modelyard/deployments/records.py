@@ -7,11 +7,25 @@ raises it as its last step (`changes.note_change`).
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Index, Text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.database import JsonObject, Record
-from modelyard.ids import DeploymentId, ModelId, ModelVersionId, OrganizationId, ProjectId, ReplicaId, ServingId
+from modelyard.ids import (
+    DeploymentId,
+    FeatureGroupId,
+    FeatureGroupVersionId,
+    ModelId,
+    ModelVersionId,
+    OnlineTableId,
+    OrganizationId,
+    ProjectId,
+    ReplicaId,
+    ServingId,
+)
+
+#: What is served: a version of the deployment's model, or of its feature group.
+Version = ModelVersionId | FeatureGroupVersionId
 
 
 class DeploymentStatus(StrEnum):
@@ -44,19 +58,29 @@ TRANSITIONS: dict[DeploymentStatus, frozenset[DeploymentStatus]] = {
 
 
 class Deployment(Record):
-    """A model put to work under an id that stays while its versions change."""
+    """A model, or a feature group, put to work under an id that stays while its versions change."""
 
     __tablename__ = "deployments"
-    __table_args__ = (Index("ix_deployments_project", "project_id"), Index("ix_deployments_model", "model_id"))
+    __table_args__ = (
+        Index("ix_deployments_project", "project_id"),
+        Index("ix_deployments_model", "model_id"),
+        CheckConstraint("(model_id IS NULL) <> (feature_group_id IS NULL)", name="one_thing_is_served"),
+    )
 
     deployment_id: Mapped[DeploymentId] = mapped_column(primary_key=True)
     organization_id: Mapped[OrganizationId]
     project_id: Mapped[ProjectId]
-    model_id: Mapped[ModelId]
+    model_id: Mapped[ModelId | None]
     #: The version that answers, or that will once the deployment has come up.
-    model_version: Mapped[ModelVersionId]
+    model_version: Mapped[ModelVersionId | None]
     #: The version that is being brought up beside it.
     pending_model_version: Mapped[ModelVersionId | None]
+    #: Where a feature group is served, these three instead of those above.
+    feature_group_id: Mapped[FeatureGroupId | None]
+    feature_group_version: Mapped[FeatureGroupVersionId | None]
+    pending_feature_group_version: Mapped[FeatureGroupVersionId | None]
+    #: Where the rows of an ONLINE group are. They are looked up there as they stand; no version is served.
+    online_table_id: Mapped[OnlineTableId | None]
     name: Mapped[str]
     description: Mapped[str | None] = mapped_column(Text)
     status: Mapped[DeploymentStatus] = mapped_column(Text)
@@ -80,6 +104,30 @@ class Deployment(Record):
     pending_serving_id: Mapped[ServingId | None]
     #: The serving before that, to be ended once no gateway sends it calls any more.
     former_serving_id: Mapped[ServingId | None]
+
+    @property
+    def version(self) -> Version | None:
+        """The version that answers, of whichever kind; None for a group whose rows are online."""
+        return self.model_version or self.feature_group_version
+
+    @property
+    def pending_version(self) -> Version | None:
+        """The version that is being brought up beside it."""
+        return self.pending_model_version or self.pending_feature_group_version
+
+    def serve(self, version: Version) -> None:
+        """Notes the version that answers."""
+        if self.feature_group_id is None:
+            self.model_version = ModelVersionId(version)
+        else:
+            self.feature_group_version = FeatureGroupVersionId(version)
+
+    def expect(self, version: Version | None) -> None:
+        """Notes the version that is being brought up; None: no longer any."""
+        if self.feature_group_id is None:
+            self.pending_model_version = None if version is None else ModelVersionId(version)
+        else:
+            self.pending_feature_group_version = None if version is None else FeatureGroupVersionId(version)
 
 
 class DeploymentToken(Record):

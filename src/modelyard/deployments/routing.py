@@ -20,7 +20,15 @@ from modelyard.database import Database, JsonObject
 from modelyard.deployments.changes import TOPIC, read_revision
 from modelyard.deployments.records import Deployment, DeploymentStatus, DeploymentToken, Replica, ReplicaState
 from modelyard.execution.liveness import machine_name
-from modelyard.ids import DeploymentId, ModelVersionId, OrganizationId, ProjectId, ReplicaId, ServingId
+from modelyard.ids import (
+    DeploymentId,
+    FeatureGroupId,
+    OnlineTableId,
+    OrganizationId,
+    ProjectId,
+    ReplicaId,
+    ServingId,
+)
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +57,10 @@ class Route(NamedTuple):
     project_id: ProjectId
     status: DeploymentStatus
     error: str | None
-    model_version: ModelVersionId
+    #: It answers look-ups of this group's rows; None: it answers predictions.
+    feature_group_id: FeatureGroupId | None
+    #: Where the rows are, if they are online: no replica is asked for them.
+    online_table_id: OnlineTableId | None
     calls_per_second: int | None
     arguments: JsonObject | None
     arguments_override: bool
@@ -188,7 +199,8 @@ def _route(deployment: Deployment, places: list[Place]) -> Route:
         project_id=deployment.project_id,
         status=DeploymentStatus(deployment.status),
         error=deployment.error,
-        model_version=deployment.model_version,
+        feature_group_id=deployment.feature_group_id,
+        online_table_id=deployment.online_table_id,
         calls_per_second=deployment.calls_per_second,
         arguments=deployment.default_prediction_arguments,
         arguments_override=deployment.arguments_override,

@@ -1,4 +1,4 @@
-"""A serve run at work: keeps the replicas of one model version alive for one deployment until it is told to end.
+"""A serve run at work: keeps the replicas of one version alive for one deployment until it is told to end.
 
 One thread a replica starts it, watches it and replaces it; the run's own thread waits until all are ready, has the
 deployment switch over, and in the end lets calls finish before it ends the replicas. Killed at any moment, the run is
@@ -13,17 +13,16 @@ from sqlalchemy import select
 
 from modelyard.deployments import progress, replica, sockets
 from modelyard.deployments.changes import note_change
+from modelyard.deployments.records import Deployment, ReplicaState, Version
 from modelyard.deployments.records import Replica as ReplicaRecord
-from modelyard.deployments.records import ReplicaState
 from modelyard.deployments.replica import Replica, ReplicaFailed
 from modelyard.deployments.routing import POLL_S
+from modelyard.deployments.servable import Servable, servable
 from modelyard.environments import EnvironmentFailure, Environments
 from modelyard.errors import ApiError
 from modelyard.execution import ClaimLost, RunContext
 from modelyard.execution.liveness import machine_name
-from modelyard.ids import DeploymentId, ModelVersionId, ServingId
-from modelyard.models.records import ModelVersion
-from modelyard.models.versions import Deployable, deployable
+from modelyard.ids import DeploymentId, ServingId
 from modelyard.sandbox import GuestNotStarted, Interpreter, SandboxUnavailable
 
 log = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ class Serving:
     def __init__(self, run: RunContext) -> None:
         self.run = run
         self.deployment_id = DeploymentId(run.payload["deploymentId"])
-        self.model_version = ModelVersionId(run.payload["modelVersion"])
+        self.version: Version = run.payload["version"]
         self.serving_id = ServingId(run.payload["servingId"])
         #: Set when the replicas are to end.
         self.ending = threading.Event()
@@ -82,7 +81,7 @@ class Serving:
         with environment.hold():
             self._keep(served, environment.interpreter)
 
-    def _keep(self, served: Deployable, interpreter: Interpreter) -> None:
+    def _keep(self, served: Servable, interpreter: Interpreter) -> None:
         keepers = [Keeper(self, served, interpreter) for _ in range(max(self.run.settings.replicas, 1))]
         try:
             if self._await_ready(keepers) and self._activate():
@@ -126,10 +125,10 @@ class Serving:
             progress.fail(session, self.deployment_id, self.serving_id, reason)
             self.run.complete(session)
 
-    def _read(self) -> Deployable:
+    def _read(self) -> Servable:
         with self.run.read() as session:
-            version = session.get_one(ModelVersion, self.model_version)
-            return deployable(session, version)
+            deployment = session.get_one(Deployment, self.deployment_id)
+            return servable(session, self.run.settings, deployment, self.version)
 
     def _remove_stale(self) -> None:
         with self.run.read() as session:
@@ -144,7 +143,7 @@ class Serving:
 class Keeper:
     """Keeps one replica alive, in a thread of its own."""
 
-    def __init__(self, serving: Serving, served: Deployable, interpreter: Interpreter) -> None:
+    def __init__(self, serving: Serving, served: Servable, interpreter: Interpreter) -> None:
         self.is_ready = False
         self._serving, self._served, self._interpreter = serving, served, interpreter
         self._run = serving.run

@@ -16,7 +16,7 @@ from modelyard.clock import iso
 from modelyard.datasets.records import Dataset, DatasetVersion
 from modelyard.errors import ConflictError
 from modelyard.feature_groups.lineage import version_users
-from modelyard.feature_groups.records import FeatureGroup, FeatureGroupVersion
+from modelyard.feature_groups.records import FeatureGroup, FeatureGroupVersion, FeatureGroupVersionUser
 from modelyard.ids import FeatureGroupVersionId
 from modelyard.models.records import Model, ModelRevision, ModelVersion, ModelVersionUser
 from modelyard.models.versions import read_texts
@@ -120,14 +120,21 @@ def _shape(session: Session, key: Key, made_from: list[str]) -> LineageNodeShape
         status, created_at = model_version.status, iso(model_version.created_at)
         made_with = _made_with(session, model_version)
     elif key.kind not in (DATASET, GROUP, MODEL):
-        user = session.scalars(
-            select(ModelVersionUser).where(ModelVersionUser.kind == key.kind, ModelVersionUser.user_id == key.id)
-        ).first()
-        name, status = (user.name, "IN USE") if user else ("", "DELETED")
+        known = _user_name(session, key)
+        name, status = (known, "IN USE") if known is not None else ("", "DELETED")
     return LineageNodeShape(
         kind=key.kind, id=key.id, name=name, status=status, created_at=created_at, made_from=made_from,
         made_with=made_with,
     )  # fmt: skip
+
+
+def _user_name(session: Session, key: Key) -> str | None:
+    """What a deployment or batch prediction was called when it was noted, at whichever kind of version."""
+    for users in (ModelVersionUser, FeatureGroupVersionUser):
+        name = session.scalars(select(users.name).where(users.kind == key.kind, users.user_id == key.id)).first()
+        if name is not None:
+            return name
+    return None
 
 
 def _made_with(session: Session, version: ModelVersion) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Called by the actions of the rooms above, and by their runs that make a version of the rows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -33,6 +33,16 @@ def find_row(session: Session, table: OnlineTable, key: str, now: datetime) -> W
     """The row with that key."""
     found = session.execute(select(*_ROW).where(*_kept(table, now), OnlineRow.primary_key == key)).first()
     return None if found is None else WrittenRow(*found)
+
+
+def find_contents(
+    session: Session, table: OnlineTable, keys: Sequence[str], now: datetime
+) -> Iterator[tuple[str, str]]:
+    """Key and JSON of the rows that have one of the keys, in no order; read as they are asked for."""
+    wanted = (*_kept(table, now), OnlineRow.primary_key.in_(keys))
+    query = select(OnlineRow.primary_key, OnlineRow.contents).where(*wanted)
+    for found in session.execute(query.execution_options(yield_per=100)):
+        yield found.primary_key, found.contents
 
 
 def newest_rows(session: Session, table: OnlineTable, count: int, now: datetime) -> list[WrittenRow]:

@@ -100,9 +100,13 @@ def upgrade() -> None:
     sa.Column('deployment_id', sa.String(), nullable=False),
     sa.Column('organization_id', sa.String(), nullable=False),
     sa.Column('project_id', sa.String(), nullable=False),
-    sa.Column('model_id', sa.String(), nullable=False),
-    sa.Column('model_version', sa.String(), nullable=False),
+    sa.Column('model_id', sa.String(), nullable=True),
+    sa.Column('model_version', sa.String(), nullable=True),
     sa.Column('pending_model_version', sa.String(), nullable=True),
+    sa.Column('feature_group_id', sa.String(), nullable=True),
+    sa.Column('feature_group_version', sa.String(), nullable=True),
+    sa.Column('pending_feature_group_version', sa.String(), nullable=True),
+    sa.Column('online_table_id', sa.String(), nullable=True),
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('description', sa.Text(), nullable=True),
     sa.Column('status', sa.Text(), nullable=False),
@@ -120,6 +124,7 @@ def upgrade() -> None:
     sa.Column('serving_id', sa.String(), nullable=True),
     sa.Column('pending_serving_id', sa.String(), nullable=True),
     sa.Column('former_serving_id', sa.String(), nullable=True),
+    sa.CheckConstraint('(model_id IS NULL) <> (feature_group_id IS NULL)', name=op.f('ck_deployments_one_thing_is_served')),
     sa.PrimaryKeyConstraint('deployment_id', name=op.f('pk_deployments'))
     )
     with op.batch_alter_table('deployments', schema=None) as batch_op:

@@ -1,0 +1,100 @@
+"""What a replica is started with, whatever it serves: a model version, or a table whose rows are looked up."""
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from modelyard.deployments.records import Deployment, Version
+from modelyard.deployments.tables import LookupTable, lookup_table
+from modelyard.feature_groups.records import FeatureGroupVersion
+from modelyard.gpus import find_gpus
+from modelyard.ids import Digest
+from modelyard.models.records import ModelVersion
+from modelyard.models.sizes import CORES, CpuSize
+from modelyard.models.versions import Deployable, deployable
+from modelyard.sandbox import Limits
+from modelyard.settings import Settings
+from modelyard.storage import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Servable:
+    """A guest's task, what it is told, and the files that it gets, in this order: blobs, then tables."""
+
+    task: str
+    message: dict[str, object]
+    blobs: tuple[Digest, ...]
+    tables: tuple[Table, ...]
+    requirements: tuple[str, ...]
+    #: The environment, exactly; None: what the requirements give, without any the base packages.
+    lock: str | None
+    is_thread_safe: bool
+    limits: Limits
+
+
+def servable(session: Session, settings: Settings, deployment: Deployment, version: Version) -> Servable:
+    """What serving that version for the deployment needs; an error of `errors.py` says why it can't be served."""
+    if deployment.feature_group_id is None:
+        return of_model(settings, deployable(session, session.get_one(ModelVersion, version)))
+    return of_table(settings, lookup_table(session, session.get_one(FeatureGroupVersion, version)))
+
+
+def of_table(settings: Settings, served: LookupTable) -> Servable:
+    """A table that answers look-ups; see `sandbox/guest/lookup.py`."""
+    return Servable(
+        task="lookup",
+        message={"name": served.table_name, "keys": list(served.keys)},
+        blobs=(),
+        tables=(served.table,),
+        requirements=(),
+        lock=None,
+        is_thread_safe=False,
+        limits=_limits(settings, None, None),
+    )
+
+
+def of_model(settings: Settings, served: Deployable) -> Servable:
+    """A model that answers predictions; see `sandbox/guest/replica.py`."""
+    return Servable(
+        task="replica",
+        message=model_message(served),
+        blobs=model_blobs(served),
+        tables=tuple(each.table for each in served.tables),
+        requirements=served.requirements,
+        lock=served.lock,
+        is_thread_safe=served.is_thread_safe,
+        limits=_limits(settings, served.cpu_size, served.memory_gib, use_gpu=served.use_gpu),
+    )
+
+
+def model_blobs(served: Deployable) -> tuple[Digest, ...]:
+    """The tree of its code, the artifact, and the files that the training left, as far as there are such."""
+    return tuple(each for each in (served.code.tree, served.artifact, served.files) if each is not None)
+
+
+def model_message(served: Deployable) -> dict[str, object]:
+    """What a guest is told of a model; see `sandbox/guest/model.py`."""
+    return {
+        **served.code.message,
+        "modules": served.modules,
+        "predict_function": served.functions.predict,
+        "predict_many_function": served.functions.predict_many,
+        "initialize_function": served.functions.initialize,
+        "artifact": True,
+        "artifact_digest": served.artifact,
+        "files": served.files is not None,
+        "tables": [{"name": each.table_name} for each in served.tables],
+        "thread_safe": served.is_thread_safe,
+    }
+
+
+def _limits(settings: Settings, cpu_size: str | None, memory_gib: int | None, *, use_gpu: bool = False) -> Limits:
+    return Limits(
+        cores=CORES[CpuSize(cpu_size) if cpu_size else CpuSize.SMALL],
+        memory_gib=memory_gib or settings.replica_memory_gib,
+        processes=settings.guest_processes,
+        scratch_gib=settings.scratch_gib,
+        # Replicas live on, so they reserve none, or no training would ever get one: they share what there is.
+        gpus=find_gpus() if use_gpu else (),
+        steady_hashes=False,
+    )
