@@ -71,7 +71,8 @@ def _deployments(session: Session, versions: Sequence[ModelVersionId]) -> dict[M
     rows = select(Deployment.model_version, Deployment.deployment_id).where(Deployment.model_version.in_(versions))
     found: dict[ModelVersionId, list[str]] = {}
     for version, deployment_id in session.execute(rows.order_by(Deployment.deployment_id)):
-        found.setdefault(version, []).append(deployment_id)
+        if version is not None:  # none is, among those versions
+            found.setdefault(version, []).append(deployment_id)
     return found
 
 
