@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from benchmarks.measure import Options, Row, as_markdown, load
 
-NAMES = ("predict", "update", "start", "table", "imports", "environment", "online", "downloads")
+NAMES = ("predict", "update", "start", "table", "imports", "environment", "queries", "online", "downloads")
 
 
 def main() -> int:

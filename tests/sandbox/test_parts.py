@@ -23,10 +23,10 @@ TABLE = pa.table({
     "nested": pa.array([{"a": [at] * (at % 4), "b": {"c": str(at)}} for at in range(ROWS)]),
     "last": pa.array([at % 2 == 0 for at in range(ROWS)]),
 })  # fmt: skip
-SMALL = Sizes(group_rows=100, group_bytes=10_000, part_bytes=4_000, whole_bytes=1)
+SMALL = Sizes(group_rows=100, group_bytes=10_000, part_bytes=4_000, whole_bytes=1, kept_bytes=1)
 
 
-@pytest.mark.parametrize("sizes", [SIZES, SMALL])
+@pytest.mark.parametrize("sizes", [SIZES, SMALL, SMALL._replace(kept_bytes=2**30)])
 def test_parts_and_twin_hold_the_rows_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: Sizes) -> None:
     monkeypatch.chdir(tmp_path)
     told = parts.write_table(TABLE.schema, TABLE.to_batches(max_chunksize=64), sizes)

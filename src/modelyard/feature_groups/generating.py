@@ -17,7 +17,7 @@ from modelyard.feature_groups.merging import plan_merge, with_query
 from modelyard.feature_groups.online_snapshots import take_snapshot
 from modelyard.feature_groups.outcomes import Failure, Generated, TableVersion
 from modelyard.feature_groups.records import FeatureGroupVersion
-from modelyard.feature_groups.sizes import limits_of
+from modelyard.feature_groups.sizes import limits_of, limits_of_query
 from modelyard.feature_groups.twins import opened
 from modelyard.sandbox import GuestError, GuestNotStarted, Limits, Outcome, Sandbox, SandboxUnavailable
 from modelyard.sandbox.failures import FailureKind
@@ -36,29 +36,27 @@ def generate(
     if definition.merge:
         planned = plan_merge(run, version, inputs[0])
         return (
-            planned
-            if isinstance(planned, Failure)
-            else run_query(run, with_query(definition, planned[0]), planned[1], limits)
+            planned if isinstance(planned, Failure) else run_query(run, with_query(definition, planned[0]), planned[1])
         )
     if definition.dataset_id is not None:
         raw = raw_table(run, definition, name)
-        return raw if isinstance(raw, Failure) else run_query(run, definition, [raw], limits)
+        return raw if isinstance(raw, Failure) else run_query(run, definition, [raw])
     if definition.engine_sql is not None:
-        return run_query(run, definition, inputs, limits)
+        return run_query(run, definition, inputs)
+    limits = limits_of(run.settings, version.cpu_size, version.memory_gib, use_gpu=version.use_gpu)
     return _run_function(run, version, inputs, limits, name)
 
 
-def run_query(
-    run: RunContext, definition: Definition, inputs: Sequence[TableVersion], limits: Limits
-) -> Generated | Failure:
+def run_query(run: RunContext, definition: Definition, inputs: Sequence[TableVersion]) -> Generated | Failure:
     """The rows that the query gives over those tables."""
+    limits = limits_of_query(run.settings)
     tables = {each.table_name: index for index, each in enumerate(inputs)}
     message = {
         "query": definition.engine_sql,
         "tables": tables,
         "memory_gib": limits.memory_gib,
         "scratch_gib": limits.scratch_gib,
-        "threads": limits.threads,
+        "threads": max(1, round(limits.cores)),
     }
     return _run(run, "sql", message, inputs, limits, _environment(run, ()), "query")
 

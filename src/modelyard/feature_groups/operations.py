@@ -16,7 +16,7 @@ from modelyard.feature_groups.generating import run_query
 from modelyard.feature_groups.materialize import MaterializationFailed, ensure_versions
 from modelyard.feature_groups.outcomes import Failure, TableVersion
 from modelyard.feature_groups.records import UNFINISHED, FeatureGroupOperation, FeatureGroupVersion, VersionStatus
-from modelyard.feature_groups.sizes import demand_of, limits_of
+from modelyard.feature_groups.sizes import demand_of
 from modelyard.feature_groups.tables import newest_versions
 from modelyard.feature_groups.versions import to_json
 from modelyard.ids import FeatureGroupId, FeatureGroupOperationRunId, FeatureGroupVersionId, OrganizationId, new_id
@@ -73,7 +73,7 @@ def execute(run: RunContext) -> None:
         definition, parents = operation.made_from, operation.parents
     try:
         inputs = _inputs(run, definition, parents)
-        outcome = run_query(run, definition, inputs, limits_of(run.settings, None, None))
+        outcome = run_query(run, definition, inputs)
     except MaterializationFailed as failed:
         inputs, outcome = [], Failure(str(failed))
     run.check_cancelled()

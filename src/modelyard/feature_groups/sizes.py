@@ -4,6 +4,7 @@ Sizes are the API's: `small` to `large` in cores, 16 to 128 GiB of memory. A mac
 asked for still serves: the run asks for no more than the whole machine. Source: the SDK's CPUSize and MemorySize.
 """
 
+from dataclasses import replace
 from enum import StrEnum
 
 from modelyard.execution import Demand
@@ -49,4 +50,16 @@ def limits_of(
         processes=settings.guest_processes,
         scratch_gib=settings.scratch_gib,
         gpus=gpus,
+    )
+
+
+def limits_of_query(settings: Settings) -> Limits:
+    """What the guest of a query may use: what the agent has, which queries share among them as they run.
+
+    The engine spreads a query over all cores by itself; the libraries around it are those of a guest of one core, so
+    that a guest that waits already can be taken.
+    """
+    limits = limits_of(settings, None, None)
+    return replace(
+        limits, cores=max(limits.cores, float(int(capacity_of(settings).cores))), library_threads=limits.threads
     )

@@ -56,6 +56,8 @@ class Limits:
     #: Texts hash the same in every guest, so that sets have the same order whenever something is made again. False
     #: for guests that read what strangers send, who could else look for texts that all hash alike.
     steady_hashes: bool = True
+    #: Threads of numerical libraries, where these are to be fewer than the cores: for work that brings its own threads.
+    library_threads: int | None = None
 
     @property
     def memory_bytes(self) -> int:
@@ -68,7 +70,7 @@ class Limits:
     @property
     def threads(self) -> int:
         """Threads that numerical libraries may start: the cores, at least one."""
-        return max(1, round(self.cores))
+        return self.library_threads or max(1, round(self.cores))
 
     def environment(self, python: Path, folder: str) -> dict[str, str]:
         """All variables of a guest whose working directory is `folder`: none of the host's are among them."""

@@ -10,7 +10,7 @@ import functools
 import itertools
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import arrow_types, twin
@@ -36,6 +36,8 @@ class Sizes(NamedTuple):
     part_bytes: int = 2 * 1024**3 - 128 * 1024**2
     #: Tables that take more than this in memory are put into their twin in place, a column chunk at a time.
     whole_bytes: int = 64 * 1024**2
+    #: Tables that take no more than this in memory are kept there until their twin is written; others are read again.
+    kept_bytes: int = 64 * 1024**2
 
 
 SIZES = Sizes()
@@ -49,11 +51,17 @@ def write_table(
     os.makedirs(FOLDER)
     target = arrow_types.plain_schema(schema)
     writer = _PartWriter(target, sizes)
+    kept = _Kept(sizes.kept_bytes)
     for batch in ahead(batches):
         if batch.num_rows:
-            writer.add(arrow_types.convert(batch, target))
+            converted = arrow_types.convert(batch, target)
+            writer.add(converted)
+            kept.add(converted)
     parts = writer.finish()
-    write_twin([str(part["path"]) for part in parts], TWIN, sizes, writer.counted)
+    if kept.batches:
+        _write_kept(kept.batches, target, TWIN, writer.counted)
+    else:
+        write_twin([str(part["path"]) for part in parts], TWIN, sizes, writer.counted)
     columns = [
         {"name": field.name, "type": str(field.type), "nullable": bool(node.nulls)}
         for field, node in zip(target, writer.counted, strict=True)
@@ -91,41 +99,88 @@ def _write_whole(files: "Sequence[Columns]", target: str) -> None:
 def _write_in_place(
     sources: Sequence[Any], files: "Sequence[Columns]", target: str, measured: "Sequence[twin.Node] | None"
 ) -> None:
-    import pyarrow
 
     schema = _wide(files[0].schema)
     nodes = [
         node
         if measured is not None and not (node := measured[index]).is_nested
-        else _measured(files, index, field.type)
+        else _measured(field.type, (chunk for file in files for chunk in file.chunks(index)))
         for index, field in enumerate(schema)
     ]
+
+    def opened() -> "Callable[[int], Iterator[pyarrow.Array]]":
+        mine = [Columns(source) for source in sources]
+        return lambda index: (chunk for file in mine for chunk in file.chunks(index))
+
+    _fill_all(target, schema, nodes, opened)
+
+
+def _write_kept(
+    batches: "Sequence[pyarrow.RecordBatch]", schema: "pyarrow.Schema", target: str, counted: "Sequence[twin.Node]"
+) -> None:
+    """Writes the twin of batches that are all in memory."""
+    schema = _wide(schema)
+
+    def chunks(index: int) -> "Iterator[pyarrow.Array]":
+        return (batch.column(index).cast(schema.field(index).type) for batch in batches)
+
+    nodes = [_measured(node.kind, chunks(index)) if node.is_nested else node for index, node in enumerate(counted)]
+    _fill_all(target, schema, nodes, lambda: chunks)
+
+
+def _fill_all(
+    target: str,
+    schema: "pyarrow.Schema",
+    nodes: "Sequence[twin.Node]",
+    opened: "Callable[[], Callable[[int], Iterator[pyarrow.Array]]]",
+) -> None:
+    """Fills the twin, several columns at a time; `opened` gives each thread its way to the chunks of a column."""
+    import pyarrow
+
     shares = min(pyarrow.cpu_count(), len(nodes))
     with contextlib.ExitStack() as stack:
         descriptor = twin.describe(target, schema, nodes)
         stack.callback(os.close, descriptor)
         pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(shares))
-        begun = [pool.submit(_fill, sources, nodes, share, shares, descriptor) for share in range(shares)]
+        begun = [pool.submit(_fill, opened(), nodes, share, shares, descriptor) for share in range(shares)]
         for future in begun:
             future.result()
 
 
-def _fill(sources: Sequence[Any], nodes: "Sequence[twin.Node]", share: int, shares: int, descriptor: int) -> None:
+def _fill(
+    chunks: "Callable[[int], Iterator[pyarrow.Array]]", nodes: "Sequence[twin.Node]", share: int, shares: int, file: int
+) -> None:
     """Every so manieth column, one column chunk after the other."""
-    files = [Columns(source) for source in sources]
     for index in range(share, len(nodes), shares):
-        for file in files:
-            for chunk in file.chunks(index):
-                nodes[index].fill(descriptor, chunk.cast(nodes[index].kind))
-        nodes[index].finish(descriptor)
+        for chunk in chunks(index):
+            nodes[index].fill(file, chunk.cast(nodes[index].kind))
+        nodes[index].finish(file)
 
 
-def _measured(files: "Sequence[Columns]", index: int, kind: Any) -> "twin.Node":
+def _measured(kind: Any, chunks: "Iterable[pyarrow.Array]") -> "twin.Node":
     node = twin.Node(kind)
-    for file in files:
-        for chunk in file.chunks(index):
-            node.measure(chunk)
+    for chunk in chunks:
+        node.measure(chunk)
     return node
+
+
+class _Kept:
+    """The batches of a table, as long as they are few."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.batches: list[pyarrow.RecordBatch] = []
+        self.is_whole = True
+        self._left_bytes = most_bytes
+
+    def add(self, batch: "pyarrow.RecordBatch") -> None:
+        if not self.is_whole:
+            return
+        self._left_bytes -= batch.nbytes
+        self.is_whole = self._left_bytes >= 0
+        if self.is_whole:
+            self.batches.append(batch)
+        else:
+            self.batches.clear()
 
 
 class _PartWriter:
