@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 
 from benchmarks.measure import Options, Row, as_markdown, load
 
-NAMES = ("predict", "update", "start", "table", "imports", "environment", "queries", "online", "downloads")
+NAMES = (
+    "predict", "update", "start", "table", "imports", "environment", "queries", "listing", "online", "downloads",
+)  # fmt: skip
 
 
 def main() -> int:

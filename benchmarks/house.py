@@ -87,7 +87,7 @@ class House:
 
     def call(self, action: str, **parameters: object) -> Any:
         """An action's result; RuntimeError with what was answered instead."""
-        verb = "GET" if action.startswith(("describe", "list", "get")) else "POST"
+        verb = "GET" if action.startswith(("describe", "list", "get", "search")) else "POST"
         verb = "PATCH" if action.startswith("setDeployment") else verb
         given = {"params": parameters} if verb == "GET" else {"json": parameters}
         url, headers = f"{self.url}/api/v0/{action}", {"apiKey": self.key}

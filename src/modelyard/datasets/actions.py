@@ -23,7 +23,7 @@ from modelyard.datasets.records import (
     UploadStatus,
     VersionStatus,
 )
-from modelyard.datasets.shapes import dataset_shape, schema_of, upload_shape, version_shape
+from modelyard.datasets.shapes import dataset_shape, dataset_shapes, schema_of, upload_shape, version_shape
 from modelyard.datasets.sources import Source
 from modelyard.datasets.wire import (
     DatasetColumnShape,
@@ -330,7 +330,7 @@ def list_datasets(
         after = get_dataset(call.session, call.organization_id, start_after_id)
         query = query.where(tuple_(Dataset.created_at, Dataset.dataset_id) > (after.created_at, after.dataset_id))
     query = query.order_by(Dataset.created_at, Dataset.dataset_id).limit(_page(call, limit))
-    return [dataset_shape(call.session, dataset) for dataset in call.session.scalars(query)]
+    return dataset_shapes(call.session, call.session.scalars(query).all())
 
 
 @action("GET", errors=(DataNotFoundError, InvalidParameterError))

@@ -3,6 +3,7 @@
 Source: the SDK's enums DataType and the schemas that the hosted service prints, in capitals.
 """
 
+import functools
 import re
 from collections.abc import Sequence
 
@@ -35,7 +36,12 @@ _FEATURE_TYPES = {
 
 def data_type(column: TableColumn) -> str:
     """`int64` -> `INTEGER`; all that has no word of its own is STRING."""
-    return next((name for form, name in _DATA_TYPES if re.fullmatch(form, column.type, re.DOTALL)), "STRING")
+    return _word(column.type)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _word(kind: str) -> str:
+    return next((name for form, name in _DATA_TYPES if re.fullmatch(form, kind, re.DOTALL)), "STRING")
 
 
 def feature_type(column: TableColumn) -> str:

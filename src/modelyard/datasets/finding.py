@@ -1,7 +1,9 @@
 """Finds datasets, versions and uploads for their own organisation; another's id looks exactly like an unknown one."""
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from collections.abc import Sequence
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import Session, aliased
 
 from modelyard.datasets.records import Dataset, DatasetVersion, Upload, VersionStatus
 from modelyard.errors import DataNotFoundError
@@ -34,17 +36,26 @@ def get_upload(session: Session, organization_id: OrganizationId, upload_id: Upl
 
 def newest_version(session: Session, dataset_id: DatasetId) -> DatasetVersion | None:
     """The version made last, whatever its state."""
-    query = select(DatasetVersion).where(DatasetVersion.dataset_id == dataset_id)
-    return session.scalars(
-        query.order_by(DatasetVersion.created_at.desc(), DatasetVersion.dataset_version.desc()).limit(1)
-    ).first()
+    return newest_versions(session, [dataset_id]).get(dataset_id)
 
 
 def newest_complete(session: Session, dataset_id: DatasetId) -> DatasetVersion | None:
     """The newest version that has its table."""
-    query = select(DatasetVersion).where(
-        DatasetVersion.dataset_id == dataset_id, DatasetVersion.status == VersionStatus.COMPLETE
+    return newest_versions(session, [dataset_id], VersionStatus.COMPLETE).get(dataset_id)
+
+
+def newest_versions(
+    session: Session, dataset_ids: Sequence[DatasetId], *statuses: VersionStatus
+) -> dict[DatasetId, DatasetVersion]:
+    """For each dataset its newest version in one of `statuses` (in any, if none is named); absent where it has none."""
+    later = aliased(DatasetVersion)
+    position = (DatasetVersion.created_at, DatasetVersion.dataset_version)
+    newer = (
+        select(later.dataset_version)
+        .where(later.dataset_id == DatasetVersion.dataset_id)
+        .where(tuple_(later.created_at, later.dataset_version) > tuple_(*position))
     )
-    return session.scalars(
-        query.order_by(DatasetVersion.created_at.desc(), DatasetVersion.dataset_version.desc()).limit(1)
-    ).first()
+    query = select(DatasetVersion).where(DatasetVersion.dataset_id.in_(dataset_ids))
+    if statuses:
+        newer, query = newer.where(later.status.in_(statuses)), query.where(DatasetVersion.status.in_(statuses))
+    return {version.dataset_id: version for version in session.scalars(query.where(~newer.exists()))}

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 from modelyard.clock import iso
 from modelyard.database import JsonObject
 from modelyard.datasets import columns
-from modelyard.datasets.finding import newest_complete, newest_version
+from modelyard.datasets.finding import newest_versions
 from modelyard.datasets.reading import Reading
-from modelyard.datasets.records import Dataset, DatasetVersion, SourceType, Upload, UploadPart
+from modelyard.datasets.records import Dataset, DatasetVersion, SourceType, Upload, UploadPart, VersionStatus
 from modelyard.datasets.wire import (
     DatasetColumnShape,
     DatasetShape,
@@ -20,14 +20,39 @@ from modelyard.datasets.wire import (
     UploadShape,
 )
 from modelyard.refresh.records import RefreshType
-from modelyard.refresh.schedules import schedules_of
+from modelyard.refresh.schedules import schedules_of_all
+from modelyard.refresh.wire import RefreshScheduleShape
 from modelyard.storage import Table, TableColumn
 
 
 def dataset_shape(session: Session, dataset: Dataset) -> DatasetShape:
     """The dataset with its newest version and the columns of its newest table."""
+    return dataset_shapes(session, [dataset])[0]
+
+
+def dataset_shapes(session: Session, datasets: Sequence[Dataset]) -> list[DatasetShape]:
+    """Datasets as callers see them, with as many queries for a page as for one."""
+    ids = [dataset.dataset_id for dataset in datasets]
+    newest, whole = newest_versions(session, ids), newest_versions(session, ids, VersionStatus.COMPLETE)
+    schedules = schedules_of_all(session, RefreshType.DATASET, ids)
+    return [
+        _dataset_shape(
+            dataset,
+            newest.get(dataset.dataset_id),
+            whole.get(dataset.dataset_id),
+            schedules.get(dataset.dataset_id, []),
+        )
+        for dataset in datasets
+    ]
+
+
+def _dataset_shape(
+    dataset: Dataset,
+    newest: DatasetVersion | None,
+    whole: DatasetVersion | None,
+    schedules: list[RefreshScheduleShape],
+) -> DatasetShape:
     reading = msgspec.convert(dataset.reading, Reading)
-    newest = newest_version(session, dataset.dataset_id)
     config = dataset.database_connector_config or {}
     is_external = dataset.source_type == SourceType.EXTERNAL_SERVICE
     return DatasetShape(
@@ -41,8 +66,8 @@ def dataset_shape(session: Session, dataset: Dataset) -> DatasetShape:
         feature_group_table_name=dataset.feature_group_table_name,
         merge_file_schemas=reading.merge_schemas,
         version_limit=dataset.version_limit,
-        schema=schema_of(newest_complete(session, dataset.dataset_id)),
-        refresh_schedules=schedules_of(session, RefreshType.DATASET, dataset.dataset_id),
+        schema=schema_of(whole),
+        refresh_schedules=schedules,
         latest_dataset_version=version_shape(newest) if newest is not None else None,
         parsing_config=msgspec.to_builtins(reading.parsing_config) if reading.parsing_config else None,
     )

@@ -85,14 +85,17 @@ def set_inputs(session: Session, group: FeatureGroup, parent_ids: Iterable[Featu
 
 def ancestors(session: Session, feature_group_ids: Sequence[FeatureGroupId]) -> Edges:
     """The groups and all that they read, directly or not: group -> its direct parents."""
-    edges: Edges = {}
-    level = set(feature_group_ids)
-    while level:
-        edges |= {each: set() for each in level}
-        rows = select(FeatureGroupInput).where(FeatureGroupInput.feature_group_id.in_(level))
-        for edge in session.scalars(rows):
-            edges[edge.feature_group_id].add(edge.parent_id)
-        level = {parent for each in level for parent in edges[each]} - edges.keys()
+    edges: Edges = {each: set() for each in feature_group_ids}
+    reached = (
+        select(FeatureGroupInput.feature_group_id, FeatureGroupInput.parent_id)
+        .where(FeatureGroupInput.feature_group_id.in_(feature_group_ids))
+        .cte("reached", recursive=True)
+    )
+    above = select(FeatureGroupInput.feature_group_id, FeatureGroupInput.parent_id)
+    above = above.join(reached, FeatureGroupInput.feature_group_id == reached.c.parent_id)
+    for feature_group_id, parent_id in session.execute(select(reached.union(above))):
+        edges.setdefault(feature_group_id, set()).add(parent_id)
+        edges.setdefault(parent_id, set())
     return edges
 
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.database import JsonObject, Record
@@ -79,7 +79,12 @@ class FeatureGroup(Record):
     """A table by name, and what it is made from now."""
 
     __tablename__ = "feature_groups"
-    __table_args__ = (UniqueConstraint("organization_id", "table_name"),)
+    __table_args__ = (
+        UniqueConstraint("organization_id", "table_name"),
+        Index("ix_feature_groups_listed", "organization_id", "created_at", "feature_group_id"),
+        #: Names are looked up in any case.
+        Index("ix_feature_groups_named", "organization_id", text("lower(table_name)")),
+    )
 
     feature_group_id: Mapped[FeatureGroupId] = mapped_column(primary_key=True)
     organization_id: Mapped[OrganizationId]

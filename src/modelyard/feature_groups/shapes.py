@@ -34,7 +34,7 @@ from modelyard.feature_groups.wire import (
 )
 from modelyard.ids import FeatureGroupId
 from modelyard.refresh.records import RefreshType
-from modelyard.refresh.schedules import schedules_of
+from modelyard.refresh.schedules import schedules_of_all
 from modelyard.refresh.wire import RefreshScheduleShape
 from modelyard.source_code.pins import Pins
 
@@ -71,6 +71,7 @@ def group_shapes(session: Session, groups: Sequence[FeatureGroup]) -> list[Featu
     ids = [group.feature_group_id for group in groups]
     newest, whole = newest_versions(session, ids), newest_versions(session, ids, VersionStatus.COMPLETE)
     outdated, readers = find_outdated(session, ids), _readers(session, ids)
+    schedules = schedules_of_all(session, RefreshType.FEATUREGROUP, ids)
     code = Code(session, groups)
     return [
         _group_shape(
@@ -80,15 +81,17 @@ def group_shapes(session: Session, groups: Sequence[FeatureGroup]) -> list[Featu
             code=code,
             is_outdated=group.feature_group_id in outdated,
             readers=readers.get(group.feature_group_id, []),
-            schedules=schedules_of(session, RefreshType.FEATUREGROUP, group.feature_group_id),
+            schedules=schedules.get(group.feature_group_id, []),
         )
         for group in groups
     ]
 
 
-def version_shape(version: FeatureGroupVersion, group: FeatureGroup) -> FeatureGroupVersionShape:
-    """A version as callers see it."""
-    made_from, columns = version.made_from, _features(version, group)
+def version_shape(
+    version: FeatureGroupVersion, group: FeatureGroup, columns: list[FeatureShape] | None = None
+) -> FeatureGroupVersionShape:
+    """A version as callers see it; `columns` where somebody has made them out already."""
+    made_from, columns = version.made_from, _features(version, group) if columns is None else columns
     return FeatureGroupVersionShape(
         feature_group_version=version.feature_group_version,
         feature_group_id=version.feature_group_id,
@@ -137,6 +140,7 @@ def _group_shape(
     schedules: list[RefreshScheduleShape],
 ) -> FeatureGroupShape:
     made_from, index = code.resolve(group), indexing_of(group)
+    columns = _features(whole, group) if whole is not None else []
     return FeatureGroupShape(
         feature_group_id=group.feature_group_id,
         name=group.table_name,
@@ -159,10 +163,12 @@ def _group_shape(
         python_function_name=group.python_function_name,
         use_gpu=group.use_gpu,
         version_limit=group.version_limit,
-        features=_features(whole, group) if whole is not None else [],
+        features=columns,
         code_source=_code_shape(made_from, code.check_report(group), code.dependencies(group)),
         refresh_schedules=schedules,
-        latest_feature_group_version=version_shape(newest, group) if newest is not None else None,
+        latest_feature_group_version=(
+            version_shape(newest, group, columns if newest is whole else None) if newest is not None else None
+        ),
         modification_lock=group.is_locked,
         tags=group.tags,
         feature_tags=group.feature_tags,

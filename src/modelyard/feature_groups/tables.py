@@ -5,9 +5,10 @@ Another organisation's id looks exactly like one that never was.
 
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import QueryableAttribute, Session, load_only
 
 from modelyard.errors import DataNotFoundError, InvalidParameterError
 from modelyard.feature_groups.records import FeatureGroup, FeatureGroupVersion, VersionStatus
@@ -66,9 +67,15 @@ def get_version(
 
 
 def newest_versions(
-    session: Session, feature_group_ids: Sequence[FeatureGroupId], *statuses: VersionStatus
+    session: Session,
+    feature_group_ids: Sequence[FeatureGroupId],
+    *statuses: VersionStatus,
+    only: Sequence[QueryableAttribute[Any]] = (),
 ) -> dict[FeatureGroupId, FeatureGroupVersion]:
-    """For each group its newest version in one of `statuses` (in any, if none is named); absent where it has none."""
+    """For each group its newest version in one of `statuses` (in any, if none is named); absent where it has none.
+
+    Of columns beside the keys it reads those of `only`, where these are named; others are read when they are asked for.
+    """
     among = FeatureGroupVersion.feature_group_id.in_(feature_group_ids)
     query = select(FeatureGroupVersion.feature_group_id, func.max(FeatureGroupVersion.number).label("number"))
     query = query.where(among, FeatureGroupVersion.status.in_(statuses)) if statuses else query.where(among)
@@ -78,6 +85,8 @@ def newest_versions(
         (FeatureGroupVersion.feature_group_id == newest.c.feature_group_id)
         & (FeatureGroupVersion.number == newest.c.number),
     )
+    if only:
+        rows = rows.options(load_only(FeatureGroupVersion.feature_group_id, *only))
     return {version.feature_group_id: version for version in session.scalars(rows)}
 
 

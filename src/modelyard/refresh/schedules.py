@@ -1,8 +1,8 @@
 """Policies as callers see them, and the schedules that other slices show on their own objects."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from modelyard.clock import iso
@@ -14,28 +14,55 @@ from modelyard.refresh.wire import RefreshPipelineRunShape, RefreshPolicyShape, 
 
 def schedules_of(session: Session, kind: RefreshType, target_id: str) -> list[RefreshScheduleShape]:
     """When that object is made anew next, by each policy that it belongs to."""
+    return schedules_of_all(session, kind, [target_id]).get(target_id, [])
+
+
+def schedules_of_all(
+    session: Session, kind: RefreshType, target_ids: Sequence[str]
+) -> dict[str, list[RefreshScheduleShape]]:
+    """The same for many objects, with two queries in all; absent where an object belongs to no policy."""
     query = (
-        select(RefreshPolicy)
-        .join(RefreshTarget, RefreshTarget.refresh_policy_id == RefreshPolicy.refresh_policy_id)
-        .where(RefreshTarget.kind == kind, RefreshTarget.target_id == target_id)
+        select(RefreshTarget.target_id, RefreshPolicy)
+        .join(RefreshPolicy, RefreshTarget.refresh_policy_id == RefreshPolicy.refresh_policy_id)
+        .where(RefreshTarget.kind == kind, RefreshTarget.target_id.in_(target_ids))
         .order_by(RefreshPolicy.created_at, RefreshPolicy.refresh_policy_id)
     )
-    return [_schedule(session, policy) for policy in session.scalars(query).unique()]
+    found = session.execute(query).unique().all()
+    if not found:
+        return {}
+    errors = _last_errors(session, {policy.refresh_policy_id for _, policy in found})
+    schedules: dict[str, list[RefreshScheduleShape]] = {}
+    for target_id, policy in found:
+        schedules.setdefault(target_id, []).append(_schedule(policy, errors.get(policy.refresh_policy_id)))
+    return schedules
 
 
-def _schedule(session: Session, policy: RefreshPolicy) -> RefreshScheduleShape:
-    last = (
-        select(RefreshPipelineRun.error)
-        .where(RefreshPipelineRun.refresh_policy_id == policy.refresh_policy_id)
-        .order_by(RefreshPipelineRun.created_at.desc(), RefreshPipelineRun.refresh_pipeline_run_id)
-        .limit(1)
+def _last_errors(session: Session, policy_ids: Collection[RefreshPolicyId]) -> dict[RefreshPolicyId, str | None]:
+    """What each policy's newest run failed with."""
+    newest = (
+        func.row_number()
+        .over(
+            partition_by=RefreshPipelineRun.refresh_policy_id,
+            order_by=(RefreshPipelineRun.created_at.desc(), RefreshPipelineRun.refresh_pipeline_run_id),
+        )
+        .label("place")
     )
+    runs = (
+        select(RefreshPipelineRun.refresh_policy_id, RefreshPipelineRun.error, newest)
+        .where(RefreshPipelineRun.refresh_policy_id.in_(policy_ids))
+        .subquery()
+    )
+    rows = session.execute(select(runs.c.refresh_policy_id, runs.c.error).where(runs.c.place == 1))
+    return dict(rows.tuples().all())
+
+
+def _schedule(policy: RefreshPolicy, error: str | None) -> RefreshScheduleShape:
     return RefreshScheduleShape(
         refresh_policy_id=policy.refresh_policy_id,
         next_run_time=None if policy.paused else iso(policy.next_run_at),
         cron=policy.cron,
         refresh_type=policy.refresh_type,
-        error=session.scalar(last),
+        error=error,
     )
 
 

@@ -181,6 +181,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('feature_groups', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_feature_groups_dataset_id'), ['dataset_id'], unique=False)
+        batch_op.create_index('ix_feature_groups_listed', ['organization_id', 'created_at', 'feature_group_id'], unique=False)
 
     op.create_table('file_connectors',
     sa.Column('file_connector_id', sa.String(), nullable=False),
@@ -994,6 +995,7 @@ def downgrade() -> None:
     op.drop_table('model_texts')
     op.drop_table('file_connectors')
     with op.batch_alter_table('feature_groups', schema=None) as batch_op:
+        batch_op.drop_index('ix_feature_groups_listed')
         batch_op.drop_index(batch_op.f('ix_feature_groups_dataset_id'))
 
     op.drop_table('feature_groups')
