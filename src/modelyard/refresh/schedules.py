@@ -53,7 +53,7 @@ def _last_errors(session: Session, policy_ids: Collection[RefreshPolicyId]) -> d
         .subquery()
     )
     rows = session.execute(select(runs.c.refresh_policy_id, runs.c.error).where(runs.c.place == 1))
-    return dict(rows.tuples().all())
+    return {row.refresh_policy_id: row.error for row in rows}
 
 
 def _schedule(policy: RefreshPolicy, error: str | None) -> RefreshScheduleShape:
