@@ -211,7 +211,7 @@ def test_what_is_outdated_and_what_is_made_is_what_a_model_says(shared: Tables) 
     class Here(House):
         tables = shared
 
-    run_state_machine_as_test(
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
         Here,
         settings=settings(
             max_examples=5, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)

@@ -245,6 +245,12 @@ def predict_multiple(
     raise not_here(call, deployment_id, deployment_token, query_data)
 
 
+@action("GET", name="_executeFeatureGroupSqlInDeploymentParams", errors=(DataNotFoundError,))
+def execute_feature_group_sql_in_deployment_params(call: Call, *, deployment_id: DeploymentId) -> None:
+    """Where a deployment runs queries by itself: nowhere, so that the client runs them as it does elsewhere."""
+    get_deployment(call.session, call.organization_id, deployment_id)
+
+
 def not_here(call: Call, deployment_id: DeploymentId, *_unread: object) -> Exception:
     """Why the door has no answer: the fast lane gives it, and who comes here met a gateway without one."""
     return NotReadyError(f"Deployment {deployment_id} does not answer here (request {call.request_id})")

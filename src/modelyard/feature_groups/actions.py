@@ -317,6 +317,16 @@ def get_execute_feature_group_operation_result_parts(
     return downloads.list_parts(call, downloads.table_of(operation, f"Query {feature_group_operation_run_id}"))
 
 
+@action("GET", errors=_ROWS_ERRORS, writes=True)
+def get_execute_feature_group_operation_result_part_count(
+    call: Call, *, feature_group_operation_run_id: FeatureGroupOperationRunId
+) -> int | After:
+    """How many Avro parts a query's rows have, one at least. Waits until they have been made."""
+    operation = operations.get_operation(call.session, call.organization_id, feature_group_operation_run_id)
+    found = downloads.list_parts(call, downloads.table_of(operation, f"Query {feature_group_operation_run_id}"))
+    return found if isinstance(found, After) else len(found)
+
+
 @action("GET", errors=_PART_ERRORS)
 def download_execute_feature_group_operation_result_part_chunk(
     call: Call,
