@@ -3,6 +3,7 @@
 Not here: exports, rows online and streams, which have journeys of their own.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 import abacusai
@@ -22,8 +23,8 @@ SOURCE = "def double(rows):\n    print('doubling')\n    return rows.assign(amoun
 def tables(shared_yard: Yard) -> Tables:
     """A house with two tables."""
     house = Tables(shared_yard)
-    house.put("orders", id=[1, 2, 3], amount=[1.5, 2.5, 3.5], at=pd.to_datetime(["2024-01-01"] * 3))
-    house.put("refunds", id=[2], amount=[-2.5], at=pd.to_datetime(["2024-02-01"]))
+    house.put("orders", id=[1, 2, 3], amount=[1.5, 2.5, 3.5], at=[datetime(2024, 1, 1, tzinfo=UTC)] * 3)
+    house.put("refunds", id=[2], amount=[-2.5], at=[datetime(2024, 2, 1, tzinfo=UTC)])
     return house
 
 
@@ -131,6 +132,8 @@ def test_queries_that_are_run_once(client: abacusai.ApiClient, monkeypatch: pyte
     with client.download_execute_feature_group_operation_result_part_chunk(run_id, 0) as part:
         assert part.read(3) == b"Obj"  # as Avro files begin
     assert operation.load_as_pandas()["total"].tolist() == [7.5]
-    monkeypatch.setenv("ABACUS_DEPLOYMENT_ID", "a_deployment")  # as inside one: the client asks for its endpoint first
     frame = client.execute_feature_group_sql("SELECT COUNT(*) AS n FROM orders", timeout=60, delay=1)
     assert frame["n"].tolist() == [3]
+    monkeypatch.setenv("ABACUS_DEPLOYMENT_ID", "nobodys")  # the client asks first where that deployment runs queries
+    with pytest.raises(abacusai.client.DataNotFoundError):
+        client.execute_feature_group_sql("SELECT COUNT(*) AS n FROM orders", timeout=60, delay=1)

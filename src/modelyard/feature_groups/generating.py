@@ -30,7 +30,6 @@ def generate(
 ) -> Generated | Failure:
     """The rows of `version` from exactly those `inputs`, in the order of its definition."""
     definition = version.made_from
-    limits = limits_of(run.settings, version.cpu_size, version.memory_gib, gpus=run.gpus)
     if definition.online_table_id is not None:
         return take_snapshot(run, version, definition.online_table_id)
     if definition.merge:
@@ -43,7 +42,7 @@ def generate(
         return raw if isinstance(raw, Failure) else run_query(run, definition, [raw])
     if definition.engine_sql is not None:
         return run_query(run, definition, inputs)
-    limits = limits_of(run.settings, version.cpu_size, version.memory_gib, use_gpu=version.use_gpu)
+    limits = limits_of(run.settings, version.cpu_size, version.memory_gib, gpus=run.gpus)
     return _run_function(run, version, inputs, limits, name)
 
 
