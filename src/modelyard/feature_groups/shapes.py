@@ -139,8 +139,7 @@ def _group_shape(
     readers: list[str],
     schedules: list[RefreshScheduleShape],
 ) -> FeatureGroupShape:
-    made_from, index = code.resolve(group), indexing_of(group)
-    columns = _features(whole, group) if whole is not None else []
+    made_from, index, columns = code.resolve(group), indexing_of(group), _features(whole, group) if whole else []
     return FeatureGroupShape(
         feature_group_id=group.feature_group_id,
         name=group.table_name,
@@ -166,9 +165,7 @@ def _group_shape(
         features=columns,
         code_source=_code_shape(made_from, code.check_report(group), code.dependencies(group)),
         refresh_schedules=schedules,
-        latest_feature_group_version=(
-            version_shape(newest, group, columns if newest is whole else None) if newest is not None else None
-        ),
+        latest_feature_group_version=newest and version_shape(newest, group, columns if newest is whole else None),
         modification_lock=group.is_locked,
         tags=group.tags,
         feature_tags=group.feature_tags,
