@@ -165,7 +165,9 @@ def _group_shape(
         features=columns,
         code_source=_code_shape(made_from, code.check_report(group), code.dependencies(group)),
         refresh_schedules=schedules,
-        latest_feature_group_version=newest and version_shape(newest, group, columns if newest is whole else None),
+        latest_feature_group_version=version_shape(newest, group, columns if newest is whole else None)
+        if newest
+        else None,
         modification_lock=group.is_locked,
         tags=group.tags,
         feature_tags=group.feature_tags,
