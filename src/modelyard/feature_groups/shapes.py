@@ -165,9 +165,7 @@ def _group_shape(
         features=columns,
         code_source=_code_shape(made_from, code.check_report(group), code.dependencies(group)),
         refresh_schedules=schedules,
-        latest_feature_group_version=version_shape(newest, group, columns if newest is whole else None)
-        if newest
-        else None,
+        latest_feature_group_version=_latest(newest, whole, group, columns),
         modification_lock=group.is_locked,
         tags=group.tags,
         feature_tags=group.feature_tags,
@@ -199,6 +197,16 @@ def _exporting(group: FeatureGroup) -> dict[str, Any]:
     kept = group.export_destination
     config = destination_of(kept).as_config if kept else {}
     return {"export_connector_config": config, "export_on_materialization": group.export_on_materialization}
+
+
+def _latest(
+    newest: FeatureGroupVersion | None,
+    whole: FeatureGroupVersion | None,
+    group: FeatureGroup,
+    columns: list[FeatureShape],
+) -> FeatureGroupVersionShape | None:
+    """The newest version; `columns` are those of the newest that is whole, mostly the same one."""
+    return None if newest is None else version_shape(newest, group, columns if newest is whole else None)
 
 
 def _has_tried(newest: FeatureGroupVersion | None, whole: FeatureGroupVersion | None) -> bool:
