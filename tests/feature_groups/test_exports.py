@@ -18,7 +18,9 @@ import pyarrow.parquet
 import pytest
 import requests
 
+from modelyard.clock import utc_now
 from modelyard.settings import Settings
+from modelyard.upkeep.expiring import expire
 from tests.conftest import shared_cache
 from tests.connectors.conftest import SECRETS, Buckets
 from tests.datasets.conftest import Files
@@ -334,3 +336,14 @@ def test_what_can_not_be_exported_is_said_at_once(exports: Exports) -> None:
     with pytest.raises(abacusai.client.ApiException, match="nothing is kept here"):
         export.get_feature_group_version_export_download_url()
     assert export.get_connector_errors().read() == b""
+
+
+def test_the_file_of_an_export_goes_after_its_time_and_says_so(exports: Exports) -> None:
+    export = complete(exports.client.export_feature_group_version_to_console(exports.version(ROWS), "CSV"))
+    link = export.get_feature_group_version_export_download_url().download_url
+    with exports.yard.database.write() as session:
+        assert expire(session, utc_now(), keep_s=3600) == 0
+        expire(session, utc_now() + dt.timedelta(hours=2), keep_s=3600)
+    assert requests.get(link, timeout=30).status_code == 404
+    with pytest.raises(abacusai.client.ApiException, match="export the version again"):
+        export.get_feature_group_version_export_download_url()

@@ -172,3 +172,19 @@ def test_rows_that_were_committed_just_before_a_kill_are_not_inserted_again(
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT n FROM once ORDER BY n").scalars().all() == [1, 2]
     engine.dispose()
+
+
+def test_a_connection_that_breaks_in_the_middle_is_made_again(settings: Settings, postgresql_tcp: sa.URL) -> None:
+    opened = msgspec.structs.replace(settings, allowed_networks=("127.0.0.1/32",))
+    engine = sa.create_engine(postgresql_tcp, isolation_level="AUTOCOMMIT")
+    with Yard(opened) as yard, engine.connect() as connection:
+        connector_id, version = connect(yard, postgresql_tcp), version_of(yard)
+        export = yard.client().export_feature_group_version_to_database_connector(
+            version, connector_id, "there", "INSERT", {}
+        )
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_progress_copy WHERE datname = current_database()"
+        wait_until(lambda: connection.exec_driver_sql(cut).first(), 60)
+        ended = export.wait_for_results(90)
+        assert ended.status == "COMPLETE", ended.error
+        assert connection.exec_driver_sql("SELECT count(*), count(DISTINCT n) FROM there").one() == (ROWS, ROWS)
+    engine.dispose()

@@ -21,11 +21,11 @@ import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 from sqlalchemy.dialects import mysql, postgresql
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from modelyard.connectors.databases import Database, reason_of
 from modelyard.connectors.records import DatabaseService
-from modelyard.errors import ConflictError, InvalidParameterError
+from modelyard.errors import ConflictError, FailedDependencyError, InvalidParameterError
 
 #: Rows of one statement of a driver.
 _ROWS = 1000
@@ -88,6 +88,12 @@ def form_of(service: DatabaseService) -> str:
             "these"
         )
     return "COPY" if service is DatabaseService.POSTGRESQL else "ROWS"
+
+
+def may_pass(error: FailedDependencyError) -> bool:
+    """Whether what the database, or the way to it, did not give may be had a little later: it was lost, or busy."""
+    kinds = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError, OSError)
+    return isinstance(error.__cause__, kinds)
 
 
 def write_rows(database: Database, order: Order, chunks: Iterable[bytes]) -> None:

@@ -10,6 +10,7 @@ import dataclasses
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -27,6 +28,8 @@ from modelyard.sandbox.scratch import ScratchRefused
 from modelyard.storage import BlobStore, Table
 
 _AGAIN_S = 2.0
+#: One file at a time is compared and replaced, so that two exports into the same one don't take each other for nobody.
+_placing = threading.Lock()
 _CHUNK = 1024**2
 
 
@@ -43,9 +46,9 @@ def write_file(run: RunContext, database: Database, order: Order, table: Table, 
         def take_its_place(guest: Guest, result: dict[str, Any]) -> None:
             if result.get("done") is True:
                 return
-            if _state(folder) != before:
-                raise Retry("somebody else wrote the database file meanwhile", _AGAIN_S)
-            with guest.open(str(result.get("path"))) as stream:
+            with _placing, guest.open(str(result.get("path"))) as stream:
+                if _state(folder) != before:
+                    raise Retry("somebody else wrote the database file meanwhile", _AGAIN_S)
                 folder.write("file", iter(lambda: stream.read(_CHUNK), b""))
 
         outcome = _run(run, table, message, copy, take_its_place)

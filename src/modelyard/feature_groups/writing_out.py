@@ -10,11 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.exc import InterfaceError, OperationalError
-
 from modelyard.connectors.databases import FILES, Database, find_database
 from modelyard.connectors.files import Place, taken
-from modelyard.connectors.writing import Order, Outgoing, RowRefused, form_of, write_rows
+from modelyard.connectors.writing import Order, Outgoing, RowRefused, form_of, may_pass, write_rows
 from modelyard.database import JsonObject
 from modelyard.errors import ApiError, FailedDependencyError
 from modelyard.execution import Retry, RunContext
@@ -69,7 +67,7 @@ def write_out(run: RunContext, job: Job, begin: Callable[[], None] = lambda: Non
         raise NotWritten(f"{error}. Nothing was written.", [refused]) from error
     except FailedDependencyError as error:
         run.check_cancelled()
-        if isinstance(error.__cause__, OperationalError | InterfaceError | OSError):
+        if may_pass(error):
             raise Retry(error.message, _DATABASE_AGAIN_S) from error
         raise NotWritten(error.message) from error
     except ApiError as error:
