@@ -140,6 +140,8 @@ def test_a_lookup_has_query_data_and_nothing_unknown(deployed: Deployed) -> None
     assert requests.post(url, json={}, timeout=30).json()["errorType"] == "MissingParameterError"
     unknown = requests.post(url, json={"queryData": {"user_id": "ann"}, "limit": 3}, timeout=30).json()
     assert (unknown["errorType"], "unknown field `limit`" in unknown["error"]) == ("InvalidParameterError", True)
+    long = requests.post(url, json={"queryData": {"user_id": "x" * 1024**2}}, timeout=30)
+    assert (long.status_code, long.json()["errorType"]) == (413, "InvalidRequest")
     by_get = requests.get(f'{url}&queryData={{"user_id":"ann"}}&resultColumns=["age"]', timeout=30).json()
     assert by_get["result"] == [{"age": 30}]
 

@@ -63,6 +63,8 @@ LOGGED_A_SECOND = 50
 JOINED = 64 * 1024
 #: Largest body that may itself say whose it is: until it is read whole, nobody knows whether its sender may ask.
 UNNAMED = 1024**2
+#: Largest look-up: what it asks is decoded here, and everyone else waits for that.
+DECODED = 1024**2
 OPENING, CLOSING = b'{"success":true,"result":', b',"requestId":"'
 
 
@@ -97,7 +99,7 @@ class Lane:
         target: Target | None = None
         try:
             target = self._target(scope["query_string"])
-            body = await self._read(scope, receive, target)
+            body = await self._read(scope, receive, target, kind)
             if not target.is_plain or body[:1] != b"{":
                 target, body = rewrite(target, scope, body)
             line = self._find(target, scope)
@@ -220,7 +222,7 @@ class Lane:
 
     # -- bytes in and out ---------------------------------------------------------------------------------------
 
-    async def _read(self, scope: Scope, receive: Receive, target: Target) -> bytes:
+    async def _read(self, scope: Scope, receive: Receive, target: Target, kind: Kind) -> bytes:
         method = scope["method"]
         if method == "GET":
             return b""
@@ -231,6 +233,8 @@ class Lane:
             raise ClientLeft
         body: bytes = message.get("body", b"")
         limit = self._settings.prediction_body_limit
+        if kind is Kind.LOOK_UP:
+            limit = min(limit, DECODED)
         if not message.get("more_body"):
             if len(body) > limit:
                 raise _too_large(len(body), limit)
