@@ -59,6 +59,7 @@ from modelyard.models import lineage_actions as models_lineage_actions
 from modelyard.models import revision_actions as models_revision_actions
 from modelyard.models import runs as models_runs
 from modelyard.models import training_actions as models_training_actions
+from modelyard.models import validation_actions as models_validation_actions
 from modelyard.models import version_actions as models_version_actions
 from modelyard.online_rows import actions as online_rows_actions
 from modelyard.online_rows.retention import Sweeper
@@ -122,6 +123,7 @@ SLICES = (
             models_lineage_actions,
             models_revision_actions,
             models_training_actions,
+            models_validation_actions,
             models_version_actions,
         ),
         models_runs,

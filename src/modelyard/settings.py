@@ -72,6 +72,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     warm_guests: int = 1
     #: Wall-clock limit of a training run without TIMEOUT_MINUTES in its config.
     training_timeout_s: float = 6 * 3600.0
+    #: Wall-clock limit of a dry run's import, training and predictions together.
+    validation_timeout_s: float = 60.0
+    #: Rows of each table that a dry run is given.
+    validation_rows: int = 1_000
+    #: Days that the report of a dry run is kept.
+    validation_days: float = 30.0
+    #: Refuse updatePythonModel where a dry run of what it says fails; it then waits for that.
+    validate_updates: bool = False
     #: Wall-clock limit of a feature group's materialisation.
     materialization_timeout_s: float = 3600.0
     #: Wall-clock limit of one prediction call.

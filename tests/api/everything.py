@@ -59,7 +59,8 @@ MEANING: dict[str, Callable[[Everything], object]] = {
             "apiKeyId", "applicationConnectorId", "batchPredictionId", "batchPredictionVersion", "databaseConnectorId",
             "datasetId", "datasetVersion", "deploymentId", "deploymentToken",
             "featureGroupExportId", "featureGroupId", "featureGroupOperationRunId", "featureGroupVersion", "modelId",
-            "modelRevision", "modelVersion", "projectId", "refreshPipelineRunId", "refreshPolicyId", "streamingToken",
+            "modelRevision", "modelValidation", "modelVersion", "projectId", "refreshPipelineRunId",
+            "refreshPolicyId", "streamingToken",
             "uploadId",
         )
     },
@@ -264,6 +265,7 @@ def make_everything(yard: Yard, organization_id: OrganizationId, prefix: str) ->
         "featureGroupVersion": version,
         "modelId": model["modelId"],
         "modelRevision": revisions[-1]["modelRevision"],
+        "modelValidation": yard.call("validatePythonModel", modelId=model["modelId"])["modelValidation"],
         "modelVersion": model_version,
         "projectId": project_id,
         "refreshPipelineRunId": fired["refreshPipelineRunId"],

@@ -53,6 +53,22 @@ def test_a_version_is_shown_compared_and_made_again(home: Path) -> None:
         assert again.returncode == 0
 
 
+@pytest.mark.sandbox
+def test_a_source_is_tried_out_stage_by_stage(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(SOURCE)
+    with Yard(Settings.load({}, home=home, cache=shared_cache(), port=0, poll_s=0.1)) as yard:
+        make_table(yard, "tried_by_hand", {"x": [1, 2]})
+        given = ("validate", str(tmp_path / "model.py"), "--predict", "predict", "--table", "tried_by_hand")
+        tried = run_command(home, *given)
+        assert (tried.returncode, tried.stdout) == (0, "it works\n"), tried.stderr
+        assert "predict      complete" in tried.stderr
+        (tmp_path / "model.py").write_text(SOURCE.replace("return len(rows)", "return rows['y']"))
+        failed = run_command(home, *given)
+        assert failed.returncode == 1
+        assert failed.stdout.startswith("train: ")
+        assert "return rows['y']" in failed.stdout
+
+
 def test_what_is_not_there_is_one_line(home: Path) -> None:
     for command in (("show", "0"), ("diff", "0"), ("reproduce", "0")):
         answer = run_command(home, "version", *command)

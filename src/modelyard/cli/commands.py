@@ -50,6 +50,12 @@ Add, list, try and remove connectors to buckets, databases and git repositories.
 
 Secrets come from standard input (--secrets-stdin) or the environment (--secret-env), never from the command line.
 """
+VALIDATE = """
+Try out a source, stage by stage: `modelyard validate model.py --predict predict --table rows`.
+
+Checks it, makes its environment and its tables, then imports, trains and predicts on a sample of rows, in the sandbox.
+An agent has to be running (`modelyard serve`). The exit status is 1 if a stage is not passed.
+"""
 VERSION = """
 Print the platform's version; with `show`, `diff` or `reproduce`, work with a version of a model.
 
@@ -66,6 +72,7 @@ COMMANDS = (
     ("demo", "demo.command:demo", DEMO),
     ("doctor", "doctor:doctor", DOCTOR),
     ("openapi", "openapi:openapi", OPENAPI),
+    ("validate", "validate:validate", VALIDATE),
     ("version", "version:version", VERSION),
 )
 for name, path, words in COMMANDS:

@@ -12,6 +12,7 @@ from modelyard.errors import (
     InvalidParameterError,
     NotReadyError,
 )
+from modelyard.execution import After
 from modelyard.feature_groups import lineage
 from modelyard.feature_groups.tables import get_feature_groups
 from modelyard.ids import DeploymentId, FeatureGroupId, ModelId, ModelVersionId, ProjectId
@@ -25,6 +26,7 @@ from modelyard.models.records import Model, ModelVersion
 from modelyard.models.retrain import Overrides, start_training
 from modelyard.models.sizes import CpuSize, check_memory
 from modelyard.models.trainings import function_logs, model_metrics
+from modelyard.models.validations import ensure_valid
 from modelyard.models.versions import get_model, get_model_version, newest_complete
 from modelyard.models.wire import FunctionLogsShape, ModelMetricsShape, ModelShape, ModelVersionShape
 from modelyard.projects.access import get_project, note_occupant
@@ -115,7 +117,7 @@ def update_python_model(
     use_gpu: bool | None = None,
     is_thread_safe: ThreadSafe = None,
     training_config: Config = None,
-) -> ModelShape:
+) -> ModelShape | After:
     """Changes a Python model: what is given replaces what was, all else stays. Nothing is run.
 
     Every accepted call makes a new revision; versions that are trained already keep theirs. Train again
@@ -135,6 +137,8 @@ def update_python_model(
         package_requirements=None if package_requirements is None else parse_requirements(package_requirements),
         training_config=check_training_config(training_config),
     )
+    if call.settings.validate_updates and (waits := ensure_valid(call, model_id, changes)) is not None:
+        return waits
     return answer(call, revisions.revise(call, model_id, changes), changes.source)
 
 

@@ -17,6 +17,7 @@ from modelyard.ids import (
     CodeArrivalId,
     Digest,
     ModelId,
+    ModelValidationId,
     ModelVersionId,
     OrganizationId,
     ProjectId,
@@ -256,6 +257,49 @@ class ModelVersion(Record):
     created_at: Mapped[datetime]
     training_started_at: Mapped[datetime | None]
     training_completed_at: Mapped[datetime | None]
+
+
+class ValidationStatus(StrEnum):
+    """Where a dry run stands."""
+
+    #: Waits for an agent.
+    PENDING = "PENDING"
+    #: An agent is at one of its stages.
+    RUNNING = "RUNNING"
+    #: Every stage was passed.
+    COMPLETE = "COMPLETE"
+    #: One was not; the stages say which and why.
+    FAILED = "FAILED"
+
+
+class ModelValidation(Record):
+    """A dry run: what was tried, and how far it came."""
+
+    __tablename__ = "model_validations"
+    __table_args__ = (Index("ix_model_validations_asked", "organization_id", "created_at"),)
+
+    model_validation: Mapped[ModelValidationId] = mapped_column(primary_key=True)
+    organization_id: Mapped[OrganizationId]
+    project_id: Mapped[ProjectId | None]
+    #: The model that it would change; None where it would be a new one.
+    model_id: Mapped[ModelId | None] = mapped_column(ForeignKey("models.model_id", ondelete="CASCADE"), index=True)
+    #: None where the check of the source refused it already.
+    run_id: Mapped[RunId | None]
+    status: Mapped[ValidationStatus] = mapped_column(Text)
+    #: `validation_wire.StageShape`s, in order.
+    stages: Mapped[list[dict[str, Any]]]
+    #: What is tried: a `definition.Definition`.
+    definition: Mapped[JsonObject]
+    #: Equal for the same thing tried on the same model.
+    digest: Mapped[Digest] = mapped_column(index=True)
+    source_digest: Mapped[Digest] = mapped_column(ForeignKey("model_texts.digest"), index=True)
+    module_pins: Mapped[JsonObject] = mapped_column(default=dict)
+    query: Mapped[JsonObject | None]
+    sample_rows: Mapped[int]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    created_by: Mapped[UserId | None]
+    created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
 
 
 class ModelVersionUser(Record):

@@ -18,6 +18,7 @@ from modelyard.models.records import (
     Model,
     ModelRevision,
     ModelText,
+    ModelValidation,
     ModelVersion,
     ModelVersionUser,
     VersionStatus,
@@ -35,6 +36,10 @@ def delete_model(session: Session, model: Model) -> None:
     _check_unused(session, f"Model {model.model_id}", versions)
     revisions = select(ModelRevision.source_digest).where(ModelRevision.model_id == model.model_id)
     texts = set(session.scalars(revisions))
+    texts |= set(
+        session.scalars(select(ModelValidation.source_digest).where(ModelValidation.model_id == model.model_id))
+    )
+    session.execute(delete(ModelValidation).where(ModelValidation.model_id == model.model_id))
     texts |= _remove(session, versions)
     session.execute(delete(ModelRevision).where(ModelRevision.model_id == model.model_id))
     lineage.forget_user(session, "model", model.model_id)
@@ -43,7 +48,7 @@ def delete_model(session: Session, model: Model) -> None:
     forget_target(session, RefreshType.MODEL, model.model_id)
     session.delete(model)
     session.flush()
-    _remove_texts(session, texts)
+    remove_texts(session, texts)
 
 
 def delete_version(session: Session, version: ModelVersion) -> None:
@@ -59,7 +64,7 @@ def delete_version(session: Session, version: ModelVersion) -> None:
     model.latest_version = newest.model_version if newest else None
     model.trained_version = complete.model_version if complete else None
     session.flush()
-    _remove_texts(session, texts)
+    remove_texts(session, texts)
 
 
 def _locked(session: Session, which: object) -> Sequence[ModelVersion]:
@@ -86,11 +91,13 @@ def _remove(session: Session, versions: Sequence[ModelVersion]) -> set[Digest]:
     return {version.lock_digest for version in versions if version.lock_digest}
 
 
-def _remove_texts(session: Session, digests: set[Digest]) -> None:
+def remove_texts(session: Session, digests: set[Digest]) -> None:
+    """Removes those of the texts that no row refers to any more."""
     unused = (
         ModelText.digest.in_(digests),
         ~exists().where(ModelRevision.source_digest == ModelText.digest),
         ~exists().where(ModelVersion.lock_digest == ModelText.digest),
+        ~exists().where(ModelValidation.source_digest == ModelText.digest),
     )
     try:
         with session.begin_nested():

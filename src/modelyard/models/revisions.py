@@ -57,7 +57,7 @@ def create(call: Call, project_id: ProjectId, name: str | None, changes: Changes
     """A new model with its first revision and its first training, PENDING. Nothing is kept if anything is refused."""
     with call.parts.get(Database).read() as session:
         project = get_project(session, call.organization_id, project_id)
-        found = _find_tables(session, call.organization_id, changes)
+        found = find_tables(session, call.organization_id, changes)
         modules = known_modules(session, call.organization_id, changes.source or "")
     first = definitions.first_definition(found)
     checked = definitions.check(call.parts.get(Checker), first, changes.source or "", modules)
@@ -81,10 +81,10 @@ def revise(call: Call, model_id: ModelId, changes: Changes) -> Revised:
         with database.read() as session:
             model, head = find_head(session, call.organization_id, model_id)
             if attempt == 0:
-                found = _find_tables(session, call.organization_id, changes)
+                found = find_tables(session, call.organization_id, changes)
             merged = definitions.merge(definitions.definition_of(head), found)
             source = _source(session, call, head, merged, found)
-            modules = KnownModules() if source is None else _known_modules(session, call, source)
+            modules = KnownModules() if source is None else modules_known_to(session, call, source)
         checked = merged if source is None else definitions.check(call.parts.get(Checker), merged, source, modules)
         with database.write() as session:
             revised = _append(session, call, Revised(model, head), found, checked)
@@ -104,8 +104,8 @@ def restore(call: Call, model_id: ModelId, revision_id: RevisionId) -> Revised:
         if restored.number == head.number:
             raise ConflictError(f"Revision {restored.number} of model {model_id} is its newest one already.")
         definition = _with_tables_of_today(session, call.organization_id, restored)
-        source = _kept_source(session, call, restored)
-        modules = _known_modules(session, call, source)
+        source = kept_source(session, call, restored)
+        modules = modules_known_to(session, call, source)
     checked = definitions.check(call.parts.get(Checker), definition, source, modules)
     with database.write() as session:
         model, head = lock_head(session, call.organization_id, model_id)
@@ -134,7 +134,8 @@ def _with_tables_of_today(session: Session, organization_id: OrganizationId, rev
     )
 
 
-def _find_tables(session: Session, organization_id: OrganizationId, changes: Changes) -> Changes:
+def find_tables(session: Session, organization_id: OrganizationId, changes: Changes) -> Changes:
+    """The changes with the ids of the tables that they name; InvalidParameterError for one that is not there."""
     names = changes.training_input_tables
     if not names:
         return changes if names is None else dataclasses.replace(changes, feature_group_ids=[])
@@ -144,7 +145,8 @@ def _find_tables(session: Session, organization_id: OrganizationId, changes: Cha
     return dataclasses.replace(changes, feature_group_ids=[group.feature_group_id for group in groups])
 
 
-def _known_modules(session: Session, call: Call, source: str | Tree) -> KnownModules:
+def modules_known_to(session: Session, call: Call, source: str | Tree) -> KnownModules:
+    """What the check of the code has to know of the organisation's modules."""
     text = source if isinstance(source, str) else "\n".join(source.sources.values())
     return known_modules(session, call.organization_id, text)
 
@@ -157,10 +159,11 @@ def _source(
         return None
     if changes.source is not None:
         return changes.source
-    return _kept_source(session, call, head)
+    return kept_source(session, call, head)
 
 
-def _kept_source(session: Session, call: Call, revision: ModelRevision) -> str | Tree:
+def kept_source(session: Session, call: Call, revision: ModelRevision) -> str | Tree:
+    """The revision's code, as the check takes it."""
     if revision.tree_digest is not None:
         with call.parts.get(BlobStore).open(revision.tree_digest) as archive:
             return read_tree(revision.tree_digest, archive)

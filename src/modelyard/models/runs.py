@@ -12,7 +12,7 @@ from modelyard.database import JsonObject
 from modelyard.execution import Permanent, RunContext, RunKind
 from modelyard.feature_groups import lineage
 from modelyard.ids import FeatureGroupId, ModelVersionId
-from modelyard.models import receiving, reproducing, training
+from modelyard.models import receiving, reproducing, training, trials
 from modelyard.models.events import ModelEvents
 from modelyard.models.heads import put_text
 from modelyard.models.outputs import Outputs
@@ -20,6 +20,7 @@ from modelyard.models.records import ENDED, Model, ModelRevision, ModelVersion, 
 from modelyard.models.retrain import TRAIN
 from modelyard.models.sizes import CpuSize, Size
 from modelyard.models.training import Pins, Plan, Trained, TrainingFailed
+from modelyard.models.validations import VALIDATE
 from modelyard.models.versions import code_of, read_texts, requirements_of, tables_of
 from modelyard.source_code.pins import Pins as ModulePins
 from modelyard.source_code.pins import read_sources
@@ -163,4 +164,8 @@ def _tell(run: RunContext, session: Session, version: ModelVersion) -> None:
         listener(session, version)
 
 
-KINDS: tuple[RunKind, ...] = (RunKind(TRAIN, train, give_up_training), *receiving.KINDS)
+KINDS: tuple[RunKind, ...] = (
+    RunKind(TRAIN, train, give_up_training),
+    RunKind(VALIDATE, trials.try_out, trials.give_up),
+    *receiving.KINDS,
+)

@@ -163,7 +163,7 @@ def train_version(run: RunContext, plan: Plan, environment: Environment, pins: P
         "modules": plan.modules,
     }
     try:
-        with environment.hold(), _opened(run, pins.tables) as tables, _opened_code(store, plan.code) as code:
+        with environment.hold(), opened(run, pins.tables) as tables, opened_code(store, plan.code) as code:
             outcome = sandbox.run(
                 environment.interpreter, limits, "train", message, fds=[*code, *tables], on_output=run.log,
                 cancelled=run.cancelled, name=f"train {plan.model_version}",
@@ -193,14 +193,15 @@ def say(run: RunContext, line: str) -> None:
 
 
 @contextmanager
-def _opened_code(store: BlobStore, code: Code) -> Iterator[list[int]]:
+def opened_code(store: BlobStore, code: Code) -> Iterator[list[int]]:
     """A tree's archive; nothing for a source of one file."""
     with ExitStack() as stack:
         yield [stack.enter_context(store.open(code.tree)).fileno()] if code.tree else []
 
 
 @contextmanager
-def _opened(run: RunContext, tables: Sequence[TableVersion]) -> Iterator[list[int]]:
+def opened(run: RunContext, tables: Sequence[TableVersion]) -> Iterator[list[int]]:
+    """Descriptors of the tables' Arrow files, in order, closed at the end."""
     descriptors: list[int] = []
     try:
         for each in tables:

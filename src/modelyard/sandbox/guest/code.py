@@ -49,6 +49,17 @@ def open_code(message: Mapping[str, Any], descriptors: Sequence[int]) -> tuple[C
     return Code(lambda role: _imported(tree["train" if role == "train" else "predict"])), list(descriptors[1:])
 
 
+def forget_executed(message: Mapping[str, Any], code: Code) -> Code:
+    """The same code as if nothing of it had been executed yet."""
+    if message.get("tree") is None:
+        return open_code(message, [])[0]
+    folder = os.path.abspath(_FOLDER) + "/"
+    for name, module in list(sys.modules.items()):
+        if any(each.startswith(folder) for each in _places(module)):
+            del sys.modules[name]
+    return code
+
+
 def lay_down(descriptor: int) -> None:
     """The tree, read-only and first on the import path."""
     folder = os.path.abspath(_FOLDER)

@@ -7,6 +7,11 @@ from typing import Any
 #: Task -> module of this package and function in it, a function of a `work.Work` that gives the result.
 TASKS = {
     "train": "train:train",
+    "trial_import": "trial:trial_import",
+    "trial_train": "trial:trial_train",
+    "trial_initialize": "trial:trial_initialize",
+    "trial_predict": "trial:trial_predict",
+    "trial_predict_many": "trial:trial_predict_many",
     "function": "function:function",
     "replica": "replica:replica",
     "lookup": "lookup:lookup",

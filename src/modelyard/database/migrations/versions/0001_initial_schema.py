@@ -592,6 +592,34 @@ def upgrade() -> None:
     with op.batch_alter_table('model_revisions', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_model_revisions_source_digest'), ['source_digest'], unique=False)
 
+    op.create_table('model_validations',
+    sa.Column('model_validation', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('project_id', sa.String(), nullable=True),
+    sa.Column('model_id', sa.String(), nullable=True),
+    sa.Column('run_id', sa.String(), nullable=True),
+    sa.Column('status', sa.Text(), nullable=False),
+    sa.Column('stages', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('definition', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('digest', sa.String(), nullable=False),
+    sa.Column('source_digest', sa.String(), nullable=False),
+    sa.Column('module_pins', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('query', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('sample_rows', sa.BigInteger(), nullable=False),
+    sa.Column('seed', sa.BigInteger(), nullable=False),
+    sa.Column('created_by', sa.String(), nullable=True),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('completed_at', modelyard.database.records.Utc(), nullable=True),
+    sa.ForeignKeyConstraint(['model_id'], ['models.model_id'], name=op.f('fk_model_validations_model_id_models'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['source_digest'], ['model_texts.digest'], name=op.f('fk_model_validations_source_digest_model_texts')),
+    sa.PrimaryKeyConstraint('model_validation', name=op.f('pk_model_validations'))
+    )
+    with op.batch_alter_table('model_validations', schema=None) as batch_op:
+        batch_op.create_index('ix_model_validations_asked', ['organization_id', 'created_at'], unique=False)
+        batch_op.create_index(batch_op.f('ix_model_validations_digest'), ['digest'], unique=False)
+        batch_op.create_index(batch_op.f('ix_model_validations_model_id'), ['model_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_model_validations_source_digest'), ['source_digest'], unique=False)
+
     op.create_table('module_revisions',
     sa.Column('revision_id', sa.String(), nullable=False),
     sa.Column('organization_id', sa.String(), nullable=False),
@@ -912,6 +940,13 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_module_revisions_organization_id'))
 
     op.drop_table('module_revisions')
+    with op.batch_alter_table('model_validations', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_model_validations_source_digest'))
+        batch_op.drop_index(batch_op.f('ix_model_validations_model_id'))
+        batch_op.drop_index(batch_op.f('ix_model_validations_digest'))
+        batch_op.drop_index('ix_model_validations_asked')
+
+    op.drop_table('model_validations')
     with op.batch_alter_table('model_revisions', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_model_revisions_source_digest'))
 
