@@ -65,6 +65,29 @@ def test_what_repeats_is_reckoned_by_what_it_takes_in_memory(tmp_path: Path) -> 
 
 
 @pytest.mark.sandbox
+def test_a_csv_of_300_megabytes_is_imported_in_half_a_gibibyte(
+    sandbox: Sandbox, interpreter: Interpreter, tmp_path: Path
+) -> None:
+    file, times = tmp_path / "large.csv", 60
+    block = b"".join(b"%d,%d.5,name_%d,2024-01-01\n" % (at, at, at * 7919 % 100_003) for at in range(160_000))
+    with file.open("wb") as out:
+        out.write(b"n,x,name,day\n")
+        for _ in range(times):
+            out.write(block)
+    assert file.stat().st_size > 300_000_000
+    file.chmod(0o444)
+    with file.open("rb") as source:
+        done: Outcome[int] = sandbox.run(
+            interpreter, Limits(cores=2, memory_gib=0.5, timeout_s=110), "import_table",
+            {"format": "CSV", "memory_gib": 0.5, "scratch_gib": 10, "threads": 2}, fds=[source.fileno()],
+        )  # fmt: skip
+    assert done.error is None, done.error
+    assert done.result is not None
+    assert done.result["rows"] == 160_000 * times
+    assert [column["type"] for column in done.result["columns"]] == ["int64", "double", "string", "date32[day]"]
+
+
+@pytest.mark.sandbox
 def test_a_table_larger_than_the_memory_of_its_guest_is_imported(
     sandbox: Sandbox, interpreter: Interpreter, tmp_path: Path
 ) -> None:

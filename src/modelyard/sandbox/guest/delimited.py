@@ -29,7 +29,7 @@ def read(source: Source, options: Options) -> Found:
     given = _header(source, delimiter, options.escape)
     names = arrow_types.unique_names(given)
     said = {f"c{index}" for index, name in enumerate(names) if name in options.column_types}
-    connection = engine.connect(options.limits, shut=False)
+    connection = engine.for_files(options.limits)
     is_wide = len(names) > text_types.TESTS_AT_ONCE
     # A wide file as text takes gigabytes; there DuckDB finds the types of numbers, in a slower pass of its own.
     types = {"sample_size": -1, "auto_type_candidates": text_types.PLAIN} if is_wide else {"all_varchar": True}

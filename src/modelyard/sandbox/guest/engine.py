@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 #: Where DuckDB puts what does not fit into memory, relative to the working directory.
 SPILL = ".modelyard/spill"
 _BATCH_BYTES = 32 * 1024**2
+_FOR_FILES: list[Any] = []
 _SHUT = {
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
@@ -40,6 +41,15 @@ def connect(message: dict[str, Any], *, shut: bool) -> Any:
         connection.execute(f"SET {name} = {value}")
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET enable_progress_bar = false")
+    return connection
+
+
+def for_files(limits: dict[str, Any]) -> Any:
+    """A connection that reads files, to the one engine of this guest: to start one takes longer than a small file."""
+    if not _FOR_FILES:
+        _FOR_FILES.append(connect(limits, shut=False))
+    connection = _FOR_FILES[0].cursor()
+    connection.execute("SET TimeZone = 'UTC'")
     return connection
 
 

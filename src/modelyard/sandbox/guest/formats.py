@@ -82,6 +82,7 @@ def _recognised(source: Source) -> str | None:
 
 def _workbook(source: Source) -> str | None:
     """What kind of workbook a ZIP archive is; None where it is none."""
+    archives.check_directory(source)
     try:
         with source.open() as packed, zipfile.ZipFile(packed) as archive:
             names = set(archive.namelist())

@@ -20,7 +20,7 @@ def read(source: Source, options: Options) -> Found:
         raise Refused(f"{source.name} is blank: it holds no JSON.", "ValueError")
     if first not in (b"[", b"{"):
         raise Refused(f"{source.name} is not JSON objects: it begins with {first!r}.", "ValueError")
-    connection = engine.connect(options.limits, shut=False)
+    connection = engine.for_files(options.limits)
     try:
         relation = connection.read_json(
             source.path, format="array" if first == b"[" else "auto", records="true", sample_size=-1, compression="none"
