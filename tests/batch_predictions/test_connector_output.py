@@ -104,7 +104,7 @@ def test_what_results_can_not_go_to_is_refused(bench: Bench, folder: Path) -> No
         ("outside of the folders", {"output_location": "file:///etc/x"}),
         ("web address", {"output_location": "https://a/x"}),
         ("one place", {"output_location": location, "table_name": "t"}),
-        ("objectName", {"database_connector_id": "0" * 10}),
+        ("was not found", {"database_connector_id": "0" * 10}),
         ("databaseOutputConfig", {"database_output_config": {"a": "b"}}),
     ):  # fmt: skip
         with pytest.raises(abacusai.client.ApiException, match=words):

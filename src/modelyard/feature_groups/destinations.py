@@ -215,11 +215,11 @@ def note_destination(
 def _check_database(
     session: Session, settings: Settings, organization_id: OrganizationId, destination: Destination
 ) -> None:
-    if destination.database_connector_id is None or not destination.object_name:
-        raise MissingParameterError(
-            "Missing required parameter: databaseConnectorId and objectName say which table is written"
-        )
+    if destination.database_connector_id is None:
+        raise MissingParameterError("Missing required parameter: databaseConnectorId")
     database = find_database(session, settings, organization_id, destination.database_connector_id)
+    if not destination.object_name:
+        raise MissingParameterError("Missing required parameter: objectName says which table is written")
     form_of(database.service)
     if database.service in FILES:
         Folder(str(database.auth["path"]), settings.file_write_roots, "file_write_roots")
