@@ -50,11 +50,15 @@ BY_NAME = {"trainingInputTables", "sql", "query", ("createFeatureGroupFromFuncti
 #: Filters of a list of one's own: they find nothing, which is what they find for an id that never was.
 FILTERS = {("listRefreshPolicies", parameter.wire_name) for parameter in ACTIONS["listRefreshPolicies"].parameters}
 #: Refused before it is looked up, whosever it is.
-NOT_THERE_YET = {("createBatchPrediction", "databaseConnectorId")}
+REFUSED_BEFORE = {("setDatasetDatabaseConnectorConfig", "databaseConnectorId")}
 #: Said to belong to another project than the model's, which is as true of an id that never was.
 CONTRADICTED = {("createDeployment", "projectId")}
 #: What else an action must be given so that it gets to the parameter.
-ALSO: dict[tuple[str, str], dict[str, str]] = {
+ALSO: dict[tuple[str, str], dict[str, Any]] = {
+    ("createBatchPrediction", "databaseConnectorId"): {"databaseOutputConfig": {"objectName": "predicted"}},
+    ("setBatchPredictionDatabaseConnectorOutput", "databaseConnectorId"): {
+        "databaseOutputConfig": {"objectName": "predicted"}
+    },
     ("createRefreshPolicy", "featureGroupId"): {"refreshType": "FEATUREGROUP"},
     ("createRefreshPolicy", "datasetIds"): {"refreshType": "DATASET"},
     ("createRefreshPolicy", "deploymentIds"): {"refreshType": "DEPLOYMENT"},
@@ -101,7 +105,7 @@ def expected(action: Action, parameter: Parameter) -> set[str]:
         return {"InvalidParameterError"}
     if parameter.wire_name == "streamingToken" and action.auth is Auth.STREAMING_TOKEN:
         return {"GenericPermissionDeniedError"}
-    return {"InvalidParameterError"} if where in NOT_THERE_YET | CONTRADICTED else {"DataNotFoundError"}
+    return {"InvalidParameterError"} if where in REFUSED_BEFORE | CONTRADICTED else {"DataNotFoundError"}
 
 
 def given(action: Action, parameter: Parameter, mine: Everything, other: Everything) -> dict[str, Any]:
