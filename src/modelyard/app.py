@@ -55,6 +55,7 @@ from modelyard.feature_groups.online_targets import OnlineTargets
 from modelyard.models import actions as models_actions
 from modelyard.models import binding as models_binding
 from modelyard.models import code_actions as models_code_actions
+from modelyard.models import export_actions as models_export_actions
 from modelyard.models import lineage_actions as models_lineage_actions
 from modelyard.models import revision_actions as models_revision_actions
 from modelyard.models import runs as models_runs
@@ -120,6 +121,7 @@ SLICES = (
         (
             models_actions,
             models_code_actions,
+            models_export_actions,
             models_lineage_actions,
             models_revision_actions,
             models_training_actions,

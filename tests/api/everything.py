@@ -58,7 +58,8 @@ MEANING: dict[str, Callable[[Everything], object]] = {
         for kind in (
             "apiKeyId", "applicationConnectorId", "batchPredictionId", "batchPredictionVersion", "databaseConnectorId",
             "datasetId", "datasetVersion", "deploymentId", "deploymentToken",
-            "featureGroupExportId", "featureGroupId", "featureGroupOperationRunId", "featureGroupVersion", "modelId",
+            "featureGroupExportId", "featureGroupId", "featureGroupOperationRunId", "featureGroupVersion",
+            "modelArtifactsExportId", "modelId",
             "modelRevision", "modelValidation", "modelVersion", "projectId", "refreshPipelineRunId",
             "refreshPolicyId", "streamingToken",
             "uploadId",
@@ -264,6 +265,9 @@ def make_everything(yard: Yard, organization_id: OrganizationId, prefix: str) ->
         "featureGroupOperationRunId": operation["featureGroupOperationRunId"],
         "featureGroupVersion": version,
         "modelId": model["modelId"],
+        "modelArtifactsExportId": yard.call("exportCustomModelVersion", modelVersion=model_version)[
+            "modelArtifactsExportId"
+        ],
         "modelRevision": revisions[-1]["modelRevision"],
         "modelValidation": yard.call("validatePythonModel", modelId=model["modelId"])["modelValidation"],
         "modelVersion": model_version,

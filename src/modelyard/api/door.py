@@ -46,8 +46,8 @@ from modelyard.errors import (
 from modelyard.execution import After
 from modelyard.execution.queue import states
 from modelyard.execution.records import ENDED
-from modelyard.feature_groups.links import follow_link
 from modelyard.ids import new_id
+from modelyard.models.links import follow_link
 from modelyard.settings import Settings
 from modelyard.storage import BlobStore
 

@@ -30,25 +30,19 @@ class Download(NamedTuple):
 
 def sign_link(settings: Settings, now: datetime, export_id: FeatureGroupExportId) -> tuple[str, datetime]:
     """The part of a URL that opens the export's file, and until when it does."""
+    return sign(settings, now, export_id)
+
+
+def sign(settings: Settings, now: datetime, name: str) -> tuple[str, datetime]:
+    """As `sign_link`, for whatever the name means to a room above. It holds no hyphen."""
     expires_at = now + timedelta(seconds=settings.download_link_s)
     until = int(expires_at.timestamp())
-    return f"{export_id}-{until}-{_signature(settings, export_id, until)}", expires_at
+    return f"{name}-{until}-{_signature(settings, name, until)}", expires_at
 
 
 def follow_link(session: Session, settings: Settings, now: datetime, link: str) -> Download:
     """What the link leads to; GenericPermissionDeniedError for one that is not ours or has expired."""
-    export_id, _, rest = link.partition("-")
-    until, _, signature = rest.partition("-")
-    if not until.isascii() or not until.isdigit() or len(until) > 12:
-        raise GenericPermissionDeniedError("This is no link to an export")
-    expected = _signature(settings, FeatureGroupExportId(export_id), int(until))
-    if not hmac.compare_digest(expected.encode(), signature.encode()):
-        raise GenericPermissionDeniedError("This is no link to an export")
-    if now.timestamp() >= int(until):
-        raise GenericPermissionDeniedError(
-            "The link has expired; getFeatureGroupVersionExportDownloadUrl gives a new one"
-        )
-    export = session.get(FeatureGroupExport, export_id)
+    export = session.get(FeatureGroupExport, FeatureGroupExportId(check_signed(settings, now, link)))
     if export is None or export.file_digest is None:
         raise DataNotFoundError("The file is not there any more; export the version again")
     group = session.get_one(FeatureGroup, export.feature_group_id)
@@ -56,6 +50,20 @@ def follow_link(session: Session, settings: Settings, now: datetime, link: str) 
     return Download(export.file_digest, name)
 
 
-def _signature(settings: Settings, export_id: FeatureGroupExportId, until: int) -> str:
+def check_signed(settings: Settings, now: datetime, link: str) -> str:
+    """The name that a link was signed for; GenericPermissionDeniedError for one that is not ours or has expired."""
+    name, _, rest = link.partition("-")
+    until, _, signature = rest.partition("-")
+    if not until.isascii() or not until.isdigit() or len(until) > 12:
+        raise GenericPermissionDeniedError("This is no link to an export")
+    expected = _signature(settings, name, int(until))
+    if not hmac.compare_digest(expected.encode(), signature.encode()):
+        raise GenericPermissionDeniedError("This is no link to an export")
+    if now.timestamp() >= int(until):
+        raise GenericPermissionDeniedError("The link has expired; ask for a new one")
+    return name
+
+
+def _signature(settings: Settings, name: str, until: int) -> str:
     key = Vault(settings.home).derived_key(_PURPOSE)
-    return hmac.new(key, f"{export_id} {until}".encode(), hashlib.sha256).hexdigest()
+    return hmac.new(key, f"{name} {until}".encode(), hashlib.sha256).hexdigest()

@@ -12,10 +12,12 @@ from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index, Larg
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.database import JsonObject, Record
+from modelyard.feature_groups.records import ExportStatus
 from modelyard.ids import (
     ApplicationConnectorId,
     CodeArrivalId,
     Digest,
+    ModelArtifactsExportId,
     ModelId,
     ModelValidationId,
     ModelVersionId,
@@ -298,6 +300,30 @@ class ModelValidation(Record):
     sample_rows: Mapped[int]
     seed: Mapped[int] = mapped_column(BigInteger)
     created_by: Mapped[UserId | None]
+    created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+
+
+class ModelArtifactsExport(Record):
+    """A version on its way out of the house as a zip, or there."""
+
+    __tablename__ = "model_artifacts_exports"
+    __table_args__ = (Index("ix_model_artifacts_exports_listed", "model_id", "created_at"),)
+
+    model_artifacts_export_id: Mapped[ModelArtifactsExportId] = mapped_column(primary_key=True)
+    model_id: Mapped[ModelId] = mapped_column(ForeignKey("models.model_id", ondelete="CASCADE"))
+    model_version: Mapped[ModelVersionId]
+    organization_id: Mapped[OrganizationId]
+    #: A file or a folder elsewhere; None: kept here, for download.
+    output_location: Mapped[str | None]
+    file_name: Mapped[str]
+    status: Mapped[ExportStatus] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(Text)
+    #: From now on a file at the location may be that of an earlier attempt.
+    has_begun: Mapped[bool] = mapped_column(default=False)
+    #: The zip, where it is kept here.
+    file_digest: Mapped[Digest | None]
+    run_id: Mapped[RunId]
     created_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
 

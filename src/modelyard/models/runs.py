@@ -12,7 +12,7 @@ from modelyard.database import JsonObject
 from modelyard.execution import Permanent, RunContext, RunKind
 from modelyard.feature_groups import lineage
 from modelyard.ids import FeatureGroupId, ModelVersionId
-from modelyard.models import receiving, reproducing, training, trials
+from modelyard.models import exporting, receiving, reproducing, training, trials
 from modelyard.models.events import ModelEvents
 from modelyard.models.heads import put_text
 from modelyard.models.outputs import Outputs
@@ -168,4 +168,5 @@ KINDS: tuple[RunKind, ...] = (
     RunKind(TRAIN, train, give_up_training),
     RunKind(VALIDATE, trials.try_out, trials.give_up),
     *receiving.KINDS,
+    *exporting.KINDS,
 )

@@ -38,15 +38,20 @@ def open_code(message: Mapping[str, Any], descriptors: Sequence[int]) -> tuple[C
     """The code of a message, and the descriptors that are left.
 
     Message: source, module_name, modules; or tree {train, predict: dotted module names}, modules, and the archive as
-    the first descriptor.
+    the first descriptor, unless the tree has a folder in which it lies already.
     """
     tree, modules = message.get("tree"), message.get("modules")
     if tree is None:
         loaded = source.load(message["source"], message.get("module_name") or "model", modules)
         return Code(lambda _: loaded), list(descriptors)
     source.offer(modules or {})
-    lay_down(descriptors[0])
-    return Code(lambda role: _imported(tree["train" if role == "train" else "predict"])), list(descriptors[1:])
+    rest = list(descriptors)
+    folder = tree.get("folder") or lay_down(rest.pop(0))
+    USER_FOLDERS.add(folder + "/")
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+    return Code(lambda role: _imported(tree["train" if role == "train" else "predict"], folder)), rest
 
 
 def forget_executed(message: Mapping[str, Any], code: Code) -> Code:
@@ -60,8 +65,8 @@ def forget_executed(message: Mapping[str, Any], code: Code) -> Code:
     return code
 
 
-def lay_down(descriptor: int) -> None:
-    """The tree, read-only and first on the import path."""
+def lay_down(descriptor: int) -> str:
+    """The folder in which the tree lies then, read-only."""
     folder = os.path.abspath(_FOLDER)
     os.makedirs(folder, exist_ok=True)
     for name in unpack(descriptor, folder):
@@ -69,17 +74,13 @@ def lay_down(descriptor: int) -> None:
         os.chmod(path, 0o500 if os.stat(path).st_mode & 0o100 else 0o400)
     for parent, _, _ in os.walk(folder, topdown=False):
         os.chmod(parent, 0o500)
-    USER_FOLDERS.add(folder + "/")
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    importlib.invalidate_caches()
+    return folder
 
 
-def _imported(name: str) -> ModuleType:
+def _imported(name: str, folder: str) -> ModuleType:
     """The module; one that a waiting guest had imported under that name before gives way to the user's."""
     found = sys.modules.get(name.partition(".")[0])
-    folder = os.path.abspath(_FOLDER) + "/"
-    if found is not None and not any(each.startswith(folder) for each in _places(found)):
+    if found is not None and not any(each.startswith(f"{folder}/") for each in _places(found)):
         raise Refused(
             f"The code's own {name.partition('.')[0]!r} has the name of a module that is loaded already; rename it.",
             "ImportError",

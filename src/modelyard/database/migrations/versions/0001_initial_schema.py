@@ -528,6 +528,26 @@ def upgrade() -> None:
     with op.batch_alter_table('feature_group_versions', schema=None) as batch_op:
         batch_op.create_index('ix_feature_group_versions_run', ['run_id'], unique=False)
 
+    op.create_table('model_artifacts_exports',
+    sa.Column('model_artifacts_export_id', sa.String(), nullable=False),
+    sa.Column('model_id', sa.String(), nullable=False),
+    sa.Column('model_version', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('output_location', sa.String(), nullable=True),
+    sa.Column('file_name', sa.String(), nullable=False),
+    sa.Column('status', sa.Text(), nullable=False),
+    sa.Column('error', sa.Text(), nullable=True),
+    sa.Column('has_begun', sa.Boolean(), nullable=False),
+    sa.Column('file_digest', sa.String(), nullable=True),
+    sa.Column('run_id', sa.String(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('completed_at', modelyard.database.records.Utc(), nullable=True),
+    sa.ForeignKeyConstraint(['model_id'], ['models.model_id'], name=op.f('fk_model_artifacts_exports_model_id_models'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('model_artifacts_export_id', name=op.f('pk_model_artifacts_exports'))
+    )
+    with op.batch_alter_table('model_artifacts_exports', schema=None) as batch_op:
+        batch_op.create_index('ix_model_artifacts_exports_listed', ['model_id', 'created_at'], unique=False)
+
     op.create_table('model_code_arrivals',
     sa.Column('arrival_id', sa.String(), nullable=False),
     sa.Column('model_id', sa.String(), nullable=False),
@@ -956,6 +976,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_model_code_arrivals_model_id'))
 
     op.drop_table('model_code_arrivals')
+    with op.batch_alter_table('model_artifacts_exports', schema=None) as batch_op:
+        batch_op.drop_index('ix_model_artifacts_exports_listed')
+
+    op.drop_table('model_artifacts_exports')
     with op.batch_alter_table('feature_group_versions', schema=None) as batch_op:
         batch_op.drop_index('ix_feature_group_versions_run')
 
