@@ -87,7 +87,7 @@ async def _form(request: Request, settings: Settings, kind: str) -> AsyncIterato
         raise InvalidRequest(f"The form can't be read: {error}") from None
     except ClientDisconnect:
         raise InvalidRequest("The connection was closed before the form had arrived") from None
-    with tempfile.TemporaryDirectory(dir=_spool(settings.home).path, prefix="form-") as folder:
+    with tempfile.TemporaryDirectory(dir=spool(settings.home).path, prefix="form-") as folder:
         values = _texts((name, value) for name, value in form.multi_items() if isinstance(value, str))
         for number, (name, value) in enumerate(form.multi_items()):
             if isinstance(value, UploadFile):
@@ -97,7 +97,8 @@ async def _form(request: Request, settings: Settings, kind: str) -> AsyncIterato
 
 
 @functools.cache
-def _spool(home: Path) -> OwnFolder:
+def spool(home: Path) -> OwnFolder:
+    """Where files of forms lie until an action has taken them."""
     return OwnFolder(home / "incoming")
 
 

@@ -24,7 +24,7 @@ from starlette.responses import Response, StreamingResponse
 from modelyard.accounts.keys import Holder
 from modelyard.accounts.policy import may_call
 from modelyard.actions import Action, Auth, Call, FileBytes, RawBytes, Wire
-from modelyard.api.decoding import wire_values
+from modelyard.api.decoding import spool, wire_values
 from modelyard.api.envelope import encode_result, failure, success
 from modelyard.api.files import FileResponse, ranged
 from modelyard.api.guard import HostGuard
@@ -93,6 +93,7 @@ class Door:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="action")
         self._keys = Keyring(database)
         self._held = 0
+        spool(settings.home)  # what a killed gateway left of forms is removed now, not with the first form
 
     async def answer(self, request: Request) -> Response:
         """The answer to a request for `/api/v0/{action}` or `/api/{action}`."""
