@@ -16,7 +16,7 @@ TESTS ?= tests
 # Bytecode is written, whatever the shell says: without it every start pays for compiling its imports again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo serve test check lint types contracts bench soak migration openapi lock clean
+.PHONY: help setup demo serve test check lint types contracts bench soak chaos migration openapi lock clean
 
 help:  ## Show this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)$$/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
@@ -50,6 +50,9 @@ bench: setup  ## Run the benchmarks, one after the other, and print their ratios
 
 soak: setup  ## Ten minutes of predictions while versions are switched and replicas end; counts what was lost
 	@$(BIN)/python -m benchmarks.soak
+
+chaos: setup  ## Five minutes of everything at once while whatever runs is killed with signal 9; counts what was lost
+	@$(BIN)/python -m benchmarks.chaos
 
 migration: setup  ## Write the migration that leads from nothing to the tables of today
 	@$(BIN)/python -m modelyard.database.migrations.generate --initial

@@ -83,6 +83,15 @@ class House:
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
         return next(int(pid) for pid in children if f"{name}_process" in Path(f"/proc/{pid}/cmdline").read_text())
 
+    def processes(self) -> set[int]:
+        """The server and every process below it."""
+        assert self._process is not None
+        return {self._process.pid, *_descendants(self._process.pid)}
+
+    def guests(self) -> list[int]:
+        """The guests that run now, each by the process that is its whole tree's first."""
+        return [pid for pid in sorted(self.processes()) if b"modelyard_guest/boot.py" in _command_line(pid)]
+
     # -- the API ------------------------------------------------------------------------------------------------
 
     def call(self, action: str, **parameters: object) -> Any:
@@ -149,3 +158,21 @@ class House:
                 raise RuntimeError(f"the server did not start:\n{(self.home / 'serve.log').read_text()[-3000:]}")
             time.sleep(0.05)
         self.url, self.key = found[1], (self.home / "admin.key").read_text().strip()
+
+
+def _descendants(pid: int) -> set[int]:
+    found: set[int] = set()
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            direct = {int(child) for child in task.read_text().split()}
+        except OSError:
+            continue
+        found |= direct.union(*(_descendants(child) for child in direct))
+    return found
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
