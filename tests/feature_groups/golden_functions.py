@@ -1,7 +1,7 @@
-"""More queries with the rows that they must give, over the same tables: what Spark's documentation says, function by function.
+"""More queries with the rows that they must give, over the same tables, function by function.
 
-Each was worked out from Spark SQL's own pages and then asked of Apache Spark 4.3 with `spark.sql.ansi.enabled` false and
-the zone UTC, which agreed (but for IFF, which Spark lacks). `python -m tests.feature_groups.spark` asks it again, where
+The rows are those that Apache Spark 4.3 gave, with `spark.sql.ansi.enabled` false and the zone UTC (but for IFF, which
+Spark lacks). `python -m tests.feature_groups.spark` asks it again, where
 `pyspark` and Java are installed; nothing else needs them.
 """
 
