@@ -20,16 +20,15 @@ from modelyard.api.envelope import failure_bytes
 from modelyard.api.keyring import Keyring
 from modelyard.api.lane_forms import Target, fill_in, read_target, rewrite
 from modelyard.database import Database
+from modelyard.deployments.asking import Asking
 from modelyard.deployments.connection import TOO_LARGE
 from modelyard.deployments.dispatch import Dispatch
 from modelyard.deployments.frames import Answer, Kind, Status, read_failure
 from modelyard.deployments.line import Line, not_ready
-from modelyard.deployments.lookups import Lookup, OnlineLookups, for_replica, read_lookup
 from modelyard.deployments.records import DeploymentStatus
-from modelyard.deployments.routing import Route, Routing
+from modelyard.deployments.routing import Routing
 from modelyard.errors import (
     ApiError,
-    ConflictError,
     DataNotFoundError,
     GenericPermissionDeniedError,
     InternalServerError,
@@ -41,7 +40,6 @@ from modelyard.errors import (
     RequestTooLargeError,
     TooManyRequestsError,
 )
-from modelyard.ids import OnlineTableId
 from modelyard.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -80,7 +78,7 @@ class Lane:
         self._dispatch: Dispatch | None = None
         self._targets: dict[bytes, Target] = {}
         self._keys = Keyring(database)
-        self._online, self._looking_up = OnlineLookups(database, settings), 0
+        self._asking = Asking(database, settings)
         self._serial = 0
         self._prefix = secrets.token_hex(5)
         self._second = self._logged = 0
@@ -105,7 +103,9 @@ class Lane:
             line = self._find(target, scope)
             if line is None or line.route.status != DeploymentStatus.ACTIVE:
                 line = await self._find_anew(target, scope)
-            answering = self._ask(line, kind, body)
+            if line.route.arguments:
+                body = fill_in(body, line.route.arguments, override=line.route.arguments_override)
+            answering = self._asking.ask(line, kind, body)
             answer = await (_unless_left(answering, receive) if line.is_waiting else answering)
             line.calls += 1
             if answer.status == Status.OK:
@@ -136,32 +136,6 @@ class Lane:
         self._dispatch.close()
         await loop.run_in_executor(None, self._routing.close)
         await send({"type": "lifespan.shutdown.complete"})
-
-    def _ask(self, line: Line, kind: Kind, body: bytes) -> "asyncio.Future[Answer]":
-        route = line.route
-        if (kind is Kind.LOOK_UP) is (route.feature_group_id is None):
-            raise _served_otherwise(route)
-        if kind is not Kind.LOOK_UP:
-            if route.arguments:
-                body = fill_in(body, route.arguments, override=route.arguments_override)
-            return line.send(kind, body)
-        lookup = read_lookup(body, self._settings)
-        if route.online_table_id is None:
-            return line.send(kind, for_replica(lookup, self._settings))
-        line.admit()
-        return self._look_up(route.online_table_id, lookup)
-
-    def _look_up(self, table_id: OnlineTableId, lookup: Lookup) -> "asyncio.Future[Answer]":
-        """Has a thread find rows online."""
-        if self._looking_up >= self._settings.replica_queue:
-            raise TooManyRequestsError(f"{self._looking_up} look-ups wait already")
-        self._looking_up += 1
-        looking = asyncio.get_running_loop().run_in_executor(None, self._online.find, table_id, lookup)
-        looking.add_done_callback(self._have_looked_up)
-        return looking
-
-    def _have_looked_up(self, _: object) -> None:
-        self._looking_up -= 1
 
     # -- who asks what ------------------------------------------------------------------------------------------
 
@@ -267,7 +241,7 @@ class Lane:
     def _error(self, answer: Answer) -> ApiError:
         if answer.status == TOO_LARGE:
             return PredictionError(
-                f"The prediction has {int(answer.body):,} bytes; "
+                f"The answer has {int(answer.body):,} bytes; "
                 f"at most {self._settings.prediction_answer_limit:,} are allowed"
             )
         failure = read_failure(answer.body)
@@ -317,12 +291,6 @@ async def _read_rest(first: bytes, scope: Scope, receive: Receive, limit: int) -
             raise _too_large(size, limit)
         more = message.get("more_body", False)
     return b"".join(chunks)
-
-
-def _served_otherwise(route: Route) -> ConflictError:
-    if route.feature_group_id is None:
-        return ConflictError(f"Deployment {route.deployment_id} serves a model; ask it by predict or predictMultiple")
-    return ConflictError(f"Deployment {route.deployment_id} serves a feature group; ask it by lookupFeatures")
 
 
 def _too_large(size: int, limit: int) -> RequestTooLargeError:

@@ -1,0 +1,55 @@
+"""From a call to the future of its answer. Lives in the gateway's event loop; called by the lane.
+
+Predictions and look-ups go down the deployment's line to a replica; look-ups of rows online to a thread that reads the
+database.
+"""
+
+import asyncio
+
+from modelyard.database import Database
+from modelyard.deployments.frames import Answer, Kind
+from modelyard.deployments.line import Line
+from modelyard.deployments.lookups import Lookup, OnlineLookups, for_replica, read_lookup
+from modelyard.deployments.routing import Route
+from modelyard.errors import ConflictError, TooManyRequestsError
+from modelyard.ids import OnlineTableId
+from modelyard.settings import Settings
+
+
+class Asking:
+    """How one gateway asks."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._settings = settings
+        self._online, self._looking_up = OnlineLookups(database, settings), 0
+
+    def ask(self, line: Line, kind: Kind, body: bytes) -> "asyncio.Future[Answer]":
+        """Sends the call on its way; raises where the deployment answers no such call, or none now."""
+        route = line.route
+        if (kind is Kind.LOOK_UP) is (route.feature_group_id is None):
+            raise _served_otherwise(route)
+        if kind is not Kind.LOOK_UP:
+            return line.send(kind, body)
+        lookup = read_lookup(body, self._settings)
+        if route.online_table_id is None:
+            return line.send(kind, for_replica(lookup, self._settings))
+        line.admit()
+        return self._look_up(route.online_table_id, lookup)
+
+    def _look_up(self, table_id: OnlineTableId, lookup: Lookup) -> "asyncio.Future[Answer]":
+        """Has a thread find rows online."""
+        if self._looking_up >= self._settings.replica_queue:
+            raise TooManyRequestsError(f"{self._looking_up} look-ups wait already")
+        self._looking_up += 1
+        looking = asyncio.get_running_loop().run_in_executor(None, self._online.find, table_id, lookup)
+        looking.add_done_callback(self._have_looked_up)
+        return looking
+
+    def _have_looked_up(self, _: object) -> None:
+        self._looking_up -= 1
+
+
+def _served_otherwise(route: Route) -> ConflictError:
+    if route.feature_group_id is None:
+        return ConflictError(f"Deployment {route.deployment_id} serves a model; ask it by predict or predictMultiple")
+    return ConflictError(f"Deployment {route.deployment_id} serves a feature group; ask it by lookupFeatures")
