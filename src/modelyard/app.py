@@ -56,6 +56,7 @@ from modelyard.models import actions as models_actions
 from modelyard.models import binding as models_binding
 from modelyard.models import code_actions as models_code_actions
 from modelyard.models import export_actions as models_export_actions
+from modelyard.models import import_actions as models_import_actions
 from modelyard.models import lineage_actions as models_lineage_actions
 from modelyard.models import revision_actions as models_revision_actions
 from modelyard.models import runs as models_runs
@@ -122,6 +123,7 @@ SLICES = (
             models_actions,
             models_code_actions,
             models_export_actions,
+            models_import_actions,
             models_lineage_actions,
             models_revision_actions,
             models_training_actions,

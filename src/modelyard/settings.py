@@ -117,6 +117,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     code_unpacked_limit: int = 1024**3
     #: Files that an archive of code may hold.
     code_files: int = 5_000
+    #: Import models that are pickles, too. They run code when they are opened, in a guest.
+    pickled_models: bool = False
     #: Seconds that the check of one source may take.
     check_timeout_s: float = 10.0
     #: Bytes that a download call hands out at a time.

@@ -87,8 +87,12 @@ def add_upload(call: Call, dataset: Dataset, reading: Reading) -> Upload:
     return upload
 
 
-def open_upload(call: Call, kind: str, *, model_id: ModelId, model_version: ModelVersionId | None = None) -> Upload:
-    """An upload for a room above, which `UploadEvents` tells of its end."""
+def open_upload(
+    call: Call, kind: str, *, model_id: ModelId, model_version: ModelVersionId | None = None,
+    session: Session | None = None,
+) -> Upload:  # fmt: skip
+    """An upload for a room above, which `UploadEvents` tells of its end; in `session`, or else the call's own."""
+    session = session or call.session
     upload = Upload(
         upload_id=UploadId(new_id()),
         organization_id=call.organization_id,
@@ -98,8 +102,8 @@ def open_upload(call: Call, kind: str, *, model_id: ModelId, model_version: Mode
         status=UploadStatus.PENDING,
         created_at=call.clock(),
     )
-    call.session.add(upload)
-    call.session.flush()
+    session.add(upload)
+    session.flush()
     return upload
 
 

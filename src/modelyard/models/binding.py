@@ -2,7 +2,7 @@
 
 from modelyard.container import Container
 from modelyard.datasets.events import UploadEvents
-from modelyard.models import receiving, refreshing
+from modelyard.models import import_actions, receiving, refreshing
 from modelyard.models.events import ModelEvents
 
 
@@ -12,4 +12,6 @@ def bind(parts: Container) -> None:
     uploads = parts.get(UploadEvents)
     uploads.completed[receiving.UPLOAD] = receiving.end_of_upload
     uploads.cancelled[receiving.UPLOAD] = receiving.cancelled_upload
+    uploads.completed[import_actions.UPLOAD] = import_actions.end_of_upload
+    uploads.cancelled[import_actions.UPLOAD] = import_actions.cancelled_upload
     refreshing.register(parts)

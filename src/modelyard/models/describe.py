@@ -25,7 +25,7 @@ from modelyard.models.records import ENDED, CodeArrival, Model, ModelRevision, M
 from modelyard.models.schedules import schedules_of_models
 from modelyard.models.version_wire import ReproductionShape
 from modelyard.models.versions import read_texts
-from modelyard.models.wire import Config, DeployableAlgorithmShape, ModelShape, ModelVersionShape
+from modelyard.models.wire import Config, DeployableAlgorithmShape, ModelLocationShape, ModelShape, ModelVersionShape
 from modelyard.refresh.wire import RefreshScheduleShape
 from modelyard.source_code.pins import Modules, Pins
 
@@ -199,7 +199,7 @@ def _model(model: Model, read: _Read, schedules: list[RefreshScheduleShape]) -> 
         notebook_id=head.notebook_id or model.notebook_id,
         training_required=_is_training_required(model, read),
         latest_model_version=_version(latest, model, read) if latest else None,
-        location=None,
+        location=_location(model),
         refresh_schedules=schedules,
         code_source=code_sources.code_source(
             head, read.texts, read.modules.get(model.model_id, []), read.arrivals.get(model.model_id)
@@ -252,6 +252,14 @@ def _version(version: ModelVersion, model: Model, read: _Read) -> ModelVersionSh
         reproduction_of=version.reproduction_of,
         reproduction=msgspec.convert(version.reproduction, ReproductionShape) if version.reproduction else None,
     )
+
+
+def _location(model: Model) -> ModelLocationShape | None:
+    """Where an imported model lies, if it was not uploaded."""
+    imported = model.imported or {}
+    if not imported.get("location"):
+        return None
+    return ModelLocationShape(location=imported["location"], artifact_names=imported.get("artifactNames", {}))
 
 
 def _analysis(version: ModelVersion) -> str:

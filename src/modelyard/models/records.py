@@ -88,7 +88,7 @@ class Model(Record):
     organization_id: Mapped[OrganizationId]
     project_id: Mapped[ProjectId]
     name: Mapped[str]
-    #: False for models that are not made of Python source; none of those can be made yet.
+    #: False for models that were trained elsewhere and imported.
     is_python_model: Mapped[bool] = mapped_column(default=True)
     prediction_config: Mapped[JsonObject]
     #: Number of the newest revision, from 1; grows by one with each, which is how two updates at once find their order.
@@ -99,6 +99,8 @@ class Model(Record):
     trained_version: Mapped[ModelVersionId | None]
     #: Number that the newest version got; a deleted version's number isn't given again.
     versions: Mapped[int] = mapped_column(default=0)
+    #: How an imported model is to be read and where it comes from: `imports.Imported`; None for all others.
+    imported: Mapped[JsonObject | None]
     #: The newest zip or commit that was handed in and is no mere draft; None where there never was one.
     code_arrival: Mapped[CodeArrivalId | None]
     notebook_id: Mapped[str | None]
@@ -231,6 +233,11 @@ class ModelVersion(Record):
     reproduction_of: Mapped[ModelVersionId | None]
     #: How it compares with that one, once it has ended: `reproducing.Report`.
     reproduction: Mapped[JsonObject | None]
+
+    #: Uploads that bring the files of an imported model: artifact -> upload; None where none do.
+    artifact_uploads: Mapped[JsonObject | None]
+    #: Archive of the files of an imported model, once they are here.
+    input_digest: Mapped[Digest | None]
 
     # What it did use, known from the moment it is found out.
     #: Id of each table's version, in the order of `training_input_tables`; None until the tables are there.

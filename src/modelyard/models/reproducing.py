@@ -32,7 +32,7 @@ from modelyard.storage import BlobStore
 _SAME = (
     "model_id", "organization_id", "project_id", "revision_id", "training_input_tables", "feature_group_ids",
     "cpu_size", "memory_gib", "use_gpu", "training_config", "fingerprint", "module_pins", "seed", "seed_given",
-    "feature_group_versions", "lock_digest",
+    "feature_group_versions", "lock_digest", "artifact_uploads", "input_digest",
 )  # fmt: skip
 
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from modelyard.actions import Call
 from modelyard.clock import utc_now
 from modelyard.database import JsonObject
-from modelyard.errors import NotReadyError
+from modelyard.errors import InvalidParameterError, NotReadyError
 from modelyard.execution import enqueue
 from modelyard.feature_groups.tables import get_feature_groups
-from modelyard.ids import DeploymentId, FeatureGroupId, ModelId, ModelVersionId, UserId, new_id
+from modelyard.ids import DeploymentId, FeatureGroupId, ModelId, ModelVersionId, RunId, UserId, new_id
 from modelyard.models.definition import fingerprint
 from modelyard.models.records import Model, ModelRevision, ModelVersion, VersionStatus
 from modelyard.models.seeds import seed_of
@@ -55,6 +56,11 @@ def start_training(
     revision = session.scalars(
         select(ModelRevision).where(ModelRevision.model_id == model_id, ModelRevision.number == model.head)
     ).first()
+    if not model.is_python_model:
+        raise InvalidParameterError(
+            f"Model {model_id} was imported; createModelVersionFromFiles and createModelVersionFromLocalFiles make its "
+            "versions."
+        )
     if revision is None:
         raise NotReadyError(f"Model {model_id} has no code yet; send it, and wait until codeSource.status is COMPLETE.")
     version = _new_version(session, model, revision, overrides or Overrides())
@@ -66,11 +72,36 @@ def start_training(
     return version
 
 
+def start_import(session: Session, call: Call, model_id: ModelId) -> ModelVersion:
+    """A new PENDING version of an imported model whose files are still to come; `enqueue_training` puts it on."""
+    model = session.scalars(
+        select(Model).where(Model.model_id == model_id).with_for_update().execution_options(populate_existing=True)
+    ).one()
+    revision = session.scalars(
+        select(ModelRevision).where(ModelRevision.model_id == model_id, ModelRevision.number == model.head)
+    ).one()
+    version = _new_version(session, model, revision, Overrides())
+    version.module_pins = Modules(session, model.organization_id).pins(revision.module_dependencies).as_json
+    version.created_by, version.run_id = call.principal.user_id, RunId("")
+    session.add(version)
+    model.latest_version, model.versions = version.model_version, version.number
+    session.flush()
+    return version
+
+
 def put_on_table(
     session: Session, settings: Settings, model: Model, version: ModelVersion, user_id: UserId | None
 ) -> None:
     """Keeps a new version of the model, which is locked, with the run that trains it."""
     version.created_by = user_id
+    enqueue_training(session, settings, model, version)
+    session.add(version)
+    model.versions = version.number
+    session.flush()
+
+
+def enqueue_training(session: Session, settings: Settings, model: Model, version: ModelVersion) -> None:
+    """The run that trains the version."""
     size = Size(CpuSize(version.cpu_size) if version.cpu_size else None, version.memory_gib, version.use_gpu)
     version.run_id = enqueue(
         session,
@@ -82,8 +113,6 @@ def put_on_table(
         demand=demand(session, settings, size),
         max_attempts=settings.run_attempts,
     )
-    session.add(version)
-    model.versions = version.number
     session.flush()
 
 

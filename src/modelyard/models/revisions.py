@@ -202,6 +202,12 @@ def _follow(
     return Revised(model, _keep(session, call, model, definition, source, restores))
 
 
+def keep_first(session: Session, call: Call, model: Model, definition: Definition, source: str | None) -> None:
+    """Keeps the first revision of a model that is made of no tables, and what of the organisation it stands on."""
+    _keep(session, call, model, definition, source)
+    _note_modules(session, model, definition)
+
+
 def _keep(
     session: Session, call: Call, model: Model, definition: Definition, source: str | None,
     restores: RevisionId | None = None,

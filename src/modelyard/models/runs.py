@@ -4,6 +4,8 @@ Every write checks that the run is still ours, and the version becomes COMPLETE 
 run: killed at any moment, a training is claimed again and made again, and never ends twice.
 """
 
+import dataclasses
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -12,7 +14,7 @@ from modelyard.database import JsonObject
 from modelyard.execution import Permanent, RunContext, RunKind
 from modelyard.feature_groups import lineage
 from modelyard.ids import FeatureGroupId, ModelVersionId
-from modelyard.models import exporting, receiving, reproducing, training, trials
+from modelyard.models import bringing, exporting, receiving, reproducing, training, trials
 from modelyard.models.events import ModelEvents
 from modelyard.models.heads import put_text
 from modelyard.models.outputs import Outputs
@@ -33,6 +35,7 @@ def train(run: RunContext) -> None:
     if plan is None:
         return
     try:
+        plan = dataclasses.replace(plan, inputs=bringing.bring(run, plan.model_version))
         limits = training.limits_of(run, plan)
         environment = training.find_environment(run, plan)
         tables = training.find_tables(run, plan)

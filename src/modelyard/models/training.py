@@ -57,6 +57,8 @@ class Plan:
     training_config: JsonObject
     seed: int
     size: Size
+    #: Archive of files that `train` finds in its working directory: those of an imported model.
+    inputs: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +163,16 @@ def train_version(run: RunContext, plan: Plan, environment: Environment, pins: P
         "config": plan.training_config,
         "seed": plan.seed,
         "modules": plan.modules,
+        "files": plan.inputs is not None,
     }
     try:
-        with environment.hold(), opened(run, pins.tables) as tables, opened_code(store, plan.code) as code:
+        with (
+            environment.hold(),
+            opened(run, pins.tables) as tables,
+            opened_blobs(store, plan.code.tree, plan.inputs) as blobs,
+        ):
             outcome = sandbox.run(
-                environment.interpreter, limits, "train", message, fds=[*code, *tables], on_output=run.log,
+                environment.interpreter, limits, "train", message, fds=[*blobs, *tables], on_output=run.log,
                 cancelled=run.cancelled, name=f"train {plan.model_version}",
                 collect=lambda guest, result: collect(store, run.settings, guest, result),
             )  # fmt: skip
@@ -193,10 +200,10 @@ def say(run: RunContext, line: str) -> None:
 
 
 @contextmanager
-def opened_code(store: BlobStore, code: Code) -> Iterator[list[int]]:
-    """A tree's archive; nothing for a source of one file."""
+def opened_blobs(store: BlobStore, *digests: Digest | None) -> Iterator[list[int]]:
+    """Those of the blobs that there are: a tree's archive, an imported model's files."""
     with ExitStack() as stack:
-        yield [stack.enter_context(store.open(code.tree)).fileno()] if code.tree else []
+        yield [stack.enter_context(store.open(digest)).fileno() for digest in digests if digest is not None]
 
 
 @contextmanager

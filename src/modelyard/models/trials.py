@@ -122,7 +122,7 @@ def _in_guest(
         with (
             environment.hold(),
             training.opened(run, tables) as opened,
-            training.opened_code(store, plan.code) as code,
+            training.opened_blobs(store, plan.code.tree) as code,
         ):
             guest = sandbox.start(environment.interpreter, limits, on_output=run.log, name=name)
             try:
