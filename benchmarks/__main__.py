@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from benchmarks.measure import Options, Row, as_markdown, load
 
 NAMES = (
-    "predict", "update", "start", "table", "imports", "environment", "queries", "listing", "online", "downloads",
+    "predict", "update", "start", "table", "imports", "environment", "queries", "listing", "models", "online",
+    "downloads",
 )  # fmt: skip
 
 

@@ -89,6 +89,7 @@ MEANING_IN: dict[tuple[str, str], Callable[[Everything], object]] = {
     ("listDatasets", "startAfterId"): one("datasetId"),
     ("listFeatureGroups", "startAfterId"): one("featureGroupId"),
     ("listProjectFeatureGroups", "startAfterId"): one("featureGroupId"),
+    ("listModels", "startAfterId"): one("modelId"),
     ("listModelVersions", "startAfterVersion"): one("modelVersion"),
     ("listDatasetVersions", "startAfterVersion"): one("datasetVersion"),
     ("listFeatureGroupVersions", "startAfterVersion"): one("featureGroupVersion"),

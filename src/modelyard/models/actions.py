@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 
 from modelyard.actions import Call, action, while_status
 from modelyard.errors import (
@@ -34,6 +34,8 @@ from modelyard.projects.actions import check_name
 from modelyard.source_code.requirements import parse_requirements
 from modelyard.source_code.users import rename_user
 
+#: Models whose versions and sources are read by one query; databases limit how many ids it may name.
+READ_AT_ONCE = 1_000
 SOURCE = "A whole Python source file, with the functions named in the other parameters at its top level."
 CLEARING = 'An empty text (`""`) takes the function away.'
 CONFIG = "Handed to `train` as `training_config`; TIMEOUT_MINUTES in it limits the training's time."
@@ -231,12 +233,30 @@ def describe_model_version(
     return describe.describe_version(call.session, version, call.clock())
 
 
-@action("GET", errors=(DataNotFoundError,))
-def list_models(call: Call, *, project_id: ProjectId) -> list[ModelShape]:
+@action("GET", errors=(DataNotFoundError, InvalidParameterError))
+def list_models(
+    call: Call,
+    *,
+    project_id: ProjectId,
+    limit: Annotated[
+        int | None, "Most models to give; all of them without one, as the SDK knows no pages here."
+    ] = None,
+    start_after_id: Annotated[ModelId | None, "The model after which the list begins."] = None,
+) -> list[ModelShape]:
     """The models of a project, oldest first. A source over 64 KiB is left out here; describeModel shows it."""
+    if limit is not None and limit < 1:
+        raise InvalidParameterError(f"limit is {limit}; it must be at least 1.")
     get_project(call.session, call.organization_id, project_id)
-    query = select(Model).where(Model.project_id == project_id).order_by(Model.created_at, Model.model_id)
-    return describe.describe_models(call.session, call.session.scalars(query).all(), listing=True)
+    query = select(Model).where(Model.project_id == project_id)
+    if start_after_id is not None:
+        after = get_model(call.session, call.organization_id, start_after_id)
+        query = query.where(tuple_(Model.created_at, Model.model_id) > (after.created_at, after.model_id))
+    found = call.session.scalars(query.order_by(Model.created_at, Model.model_id).limit(limit)).all()
+    return [
+        each
+        for start in range(0, len(found), READ_AT_ONCE)
+        for each in describe.describe_models(call.session, found[start : start + READ_AT_ONCE], listing=True)
+    ]
 
 
 @action("GET", errors=(DataNotFoundError, InvalidParameterError))
@@ -251,7 +271,7 @@ def list_model_versions(
     if limit is not None and limit < 1:
         raise InvalidParameterError(f"limit is {limit}; it must be at least 1.")
     get_model(call.session, call.organization_id, model_id)
-    query = select(ModelVersion).where(ModelVersion.model_id == model_id)
+    query = select(ModelVersion).where(ModelVersion.model_id == model_id).options(*describe.WITHOUT_RESULTS)
     if start_after_version is not None:
         after = get_model_version(call.session, call.organization_id, start_after_version)
         query = query.where(ModelVersion.number < after.number)

@@ -11,7 +11,7 @@ from datetime import datetime
 
 import msgspec
 from sqlalchemy import bindparam, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from modelyard.clock import iso
 from modelyard.database import JsonObject
@@ -35,10 +35,15 @@ PROBLEM_TYPE = "trainable_plug_and_play"
 #: The one type of model that is trained.
 TRAINED_TYPES = [{"label": "Python Model", "value": "PYTHON_MODEL"}]
 
+#: What no answer about a version shows; metrics of each step may be larger than all the rest.
+WITHOUT_RESULTS = tuple(
+    defer(column)
+    for column in (ModelVersion.metrics, ModelVersion.metric_steps, ModelVersion.usage, ModelVersion.exception)
+)
 _VERSIONS = (
-    select(ModelVersion, ModelRevision)
-    .join(ModelRevision, ModelRevision.revision_id == ModelVersion.revision_id)
+    select(ModelVersion)
     .where(ModelVersion.model_version.in_(bindparam("ids", expanding=True)))
+    .options(*WITHOUT_RESULTS)
 )
 
 
@@ -76,8 +81,8 @@ def describe_models(
         read.arrivals = pending_of(session, arriving)
         read.heads = {model: code_sources.awaited(arrival) for model, arrival in read.arrivals.items()} | read.heads
     wanted = [each for model in models for each in (model.latest_version, model.trained_version) if each]
-    _read_versions(session, read, wanted)
     read.revisions |= {head.revision_id: head for head in read.heads.values()}
+    _read_versions(session, read, wanted)
     _read_sources(session, read, listing=listing)
     read.stale = find_stale(session, _unchanged(read, models), read.heads)
     _read_modules(session, read, models)
@@ -100,7 +105,9 @@ def describe_versions(
     query = select(Model).where(Model.model_id.in_({version.model_id for version in versions}))
     models = {model.model_id: model for model in session.scalars(query)}
     read = _Read(heads=_read_heads(session, list(models.values())))
-    read.revisions = _read_revisions(session, [version.revision_id for version in versions])
+    read.revisions = {head.revision_id: head for head in read.heads.values()}
+    if older := {version.revision_id for version in versions} - read.revisions.keys():
+        read.revisions |= _read_revisions(session, older)
     _read_sources(session, read, listing=listing)
     if not listing:
         read.texts |= read_texts(session, [each.lock_digest for each in versions if each.lock_digest])
@@ -129,12 +136,13 @@ def _read_heads(session: Session, models: Sequence[Model]) -> dict[ModelId, Mode
 
 
 def _read_versions(session: Session, read: _Read, wanted: Iterable[ModelVersionId]) -> None:
-    for version, revision in session.execute(_VERSIONS, {"ids": list(set(wanted))}):
-        read.versions[version.model_version] = version
-        read.revisions[revision.revision_id] = revision
+    read.versions = {each.model_version: each for each in session.scalars(_VERSIONS, {"ids": list(set(wanted))})}
+    if older := {each.revision_id for each in read.versions.values()} - read.revisions.keys():
+        read.revisions |= _read_revisions(session, older)
 
 
 def _read_revisions(session: Session, wanted: Iterable[RevisionId]) -> dict[RevisionId, ModelRevision]:
+    """The revisions of those ids."""
     query = select(ModelRevision).where(ModelRevision.revision_id.in_(set(wanted)))
     return {revision.revision_id: revision for revision in session.scalars(query)}
 

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.ids import ModelId
 from modelyard.refresh.records import RefreshTarget, RefreshType
-from modelyard.refresh.schedules import schedules_of
+from modelyard.refresh.schedules import schedules_of_all
 from modelyard.refresh.wire import RefreshScheduleShape
 
 _REFRESHED = (
@@ -19,5 +19,6 @@ _REFRESHED = (
 
 def schedules_of_models(session: Session, model_ids: Sequence[ModelId]) -> dict[ModelId, list[RefreshScheduleShape]]:
     """The schedules of those of the models that have any."""
-    refreshed = session.scalars(_REFRESHED, {"ids": list(model_ids)})
-    return {ModelId(each): schedules_of(session, RefreshType.MODEL, each) for each in refreshed}
+    refreshed = session.scalars(_REFRESHED, {"ids": list(model_ids)}).all()
+    found = schedules_of_all(session, RefreshType.MODEL, refreshed) if refreshed else {}
+    return {ModelId(each): schedules for each, schedules in found.items()}
