@@ -1,6 +1,7 @@
 """Lists of models: page by page, and read in as many queries for many models as for few."""
 
 import re
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -44,6 +45,40 @@ def statements(session: Session, models: list[Model]) -> list[str]:
     finally:
         event.remove(engine, "before_cursor_execute", note)
     return asked
+
+
+def test_no_page_reads_whole_tables(desk: Yard) -> None:
+    project = make_project(desk)
+    models = [make_model(desk, projectId=project)["modelId"] for _ in range(3)]
+    engine = desk.database.engine
+    asked: dict[str, Any] = {}
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        if statement.startswith("SELECT"):
+            asked.setdefault(statement, parameters)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        desk.call("listModels", "GET", projectId=project, limit=2, startAfterId=models[0])
+        version = desk.call("describeModel", "GET", modelId=models[0])["latestModelVersion"]["modelVersion"]
+        desk.call("listModelVersions", "GET", modelId=models[0], startAfterVersion=version)
+        desk.call("describeModelVersion", "GET", modelVersion=version)
+        [revision] = desk.call("listModelRevisions", "GET", modelId=models[0])
+        desk.call("describeModelRevision", "GET", modelRevision=revision["modelRevision"])
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    with engine.connect() as connection:
+        plans = {
+            statement: [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+            for statement, parameters in asked.items()
+            if "model" in statement
+        }
+    assert len(plans) >= 6
+    scans = [(statement, line) for statement, plan in plans.items() for line in plan if line.startswith("SCAN")]
+    # An empty list of ids is a query of no rows.
+    assert [each for each in scans if "CONSTANT" not in each[1] and "subquery" not in each[1]] == []
+    sorts = [(statement, line) for statement, plan in plans.items() for line in plan if "TEMP B-TREE" in line]
+    assert [line for statement, line in sorts if "refresh" not in statement] == []
 
 
 def test_many_models_are_read_in_as_many_queries_as_two(desk_on: Yard) -> None:

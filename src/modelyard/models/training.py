@@ -9,7 +9,7 @@ What the version pins is written as soon as it is known, so that a failed traini
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import modelyard
@@ -183,6 +183,8 @@ def train_version(run: RunContext, plan: Plan, environment: Environment, pins: P
     except BadOutput as error:
         raise TrainingFailed(str(error)) from error
     sandbox.warm(environment.interpreter, limits)
+    if plan.predict_function_name:
+        sandbox.warm(environment.interpreter, replace(limits, steady_hashes=False))  # for a replica, which may follow
     usage = usage_of(outcome.usage)
     if outcome.error is not None or outcome.collected is None:
         raise _failure(run, outcome.error, usage)

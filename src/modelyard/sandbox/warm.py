@@ -16,8 +16,8 @@ from modelyard.gpus import Gpu
 from modelyard.sandbox.limits import Interpreter, Limits
 from modelyard.sandbox.process import Guest
 
-#: Kinds of guest (environment and size) that are kept warm at the same time.
-KINDS = 4
+#: Kinds of guest (environment, size, and whether it serves strangers) that are kept warm at the same time.
+KINDS = 6
 Boot = Callable[[Interpreter, Limits, tuple[str, ...], str, Mapping[str, Path]], Guest]
 
 log = logging.getLogger("modelyard.sandbox")
