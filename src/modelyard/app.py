@@ -53,11 +53,13 @@ from modelyard.feature_groups import tag_actions as feature_groups_tag_actions
 from modelyard.feature_groups import version_actions as feature_groups_version_actions
 from modelyard.feature_groups.online_targets import OnlineTargets
 from modelyard.models import actions as models_actions
+from modelyard.models import algorithm_actions as models_algorithm_actions
 from modelyard.models import binding as models_binding
 from modelyard.models import code_actions as models_code_actions
 from modelyard.models import export_actions as models_export_actions
 from modelyard.models import import_actions as models_import_actions
 from modelyard.models import lineage_actions as models_lineage_actions
+from modelyard.models import metric_actions as models_metric_actions
 from modelyard.models import revision_actions as models_revision_actions
 from modelyard.models import runs as models_runs
 from modelyard.models import training_actions as models_training_actions
@@ -121,10 +123,12 @@ SLICES = (
     Slice(
         (
             models_actions,
+            models_algorithm_actions,
             models_code_actions,
             models_export_actions,
             models_import_actions,
             models_lineage_actions,
+            models_metric_actions,
             models_revision_actions,
             models_training_actions,
             models_validation_actions,

@@ -21,6 +21,8 @@ from tests.deployments.conftest import Workshop
 from tests.models.house import make_table
 from tests.yard import Yard
 
+#: A lock that can be read; nothing is installed from it.
+LOCK = f"numpy==1.0 --hash=sha256:{'0' * 64}\n"
 SOURCE = "def train(*tables):\n    return 1\n\ndef predict(model, query):\n    return 1\n"
 
 
@@ -109,7 +111,7 @@ MAKES = {
     ("createDatasetFromDatabaseConnector", "tableName"), ("queryDatabaseConnector", "query"),
     ("createBatchPrediction", "tableName"), ("setBatchPredictionFeatureGroupOutput", "tableName"),
     ("createSamplingFeatureGroup", "tableName"), ("createMergeFeatureGroup", "tableName"),
-    ("createSnapshotFeatureGroup", "tableName"),
+    ("createSnapshotFeatureGroup", "tableName"), ("exportModelArtifactAsFeatureGroup", "tableName"),
     ("createOnlineFeatureGroup", "tableName"), ("createStreamingDataset", "tableName"),
 }  # fmt: skip
 
@@ -143,6 +145,7 @@ PLAIN: dict[str, Callable[[Everything], object]] = {
     "pythonFunctionName": lambda _: "a_function",
     "pythonFunctionBindings": lambda _: [],
     "trainFunctionName": lambda _: "train",
+    "predictionConfig": lambda _: {"more": 1},
     "trainModuleName": lambda _: "package.training",
     "trainingConfig": lambda _: {"LR": 1},
     "predictionArguments": lambda _: {"depth": 1},
@@ -229,7 +232,7 @@ def make_everything(yard: Yard, organization_id: OrganizationId, prefix: str) ->
     versions = yard.call("listFeatureGroupVersions", "GET", featureGroupId=group_id)
     upload = yard.call("createDatasetFromUpload", tableName=f"{prefix}_uploaded")
     project_id = yard.call("createProject", name=prefix, useCase="PYTHON_MODEL")["projectId"]
-    bench = Workshop(yard.database, yard.settings, organization_id, "lock", yard, ProjectId(project_id))
+    bench = Workshop(yard.database, yard.settings, organization_id, LOCK, yard, ProjectId(project_id))
     model = yard.call(
         "createModelFromPython", projectId=project_id, functionSourceCode=SOURCE, trainFunctionName="train",
         predictFunctionName="predict", trainingInputTables=[table_name],

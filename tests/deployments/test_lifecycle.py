@@ -207,6 +207,18 @@ def test_a_trained_version_goes_to_its_deployments_unless_its_metrics_are_worse(
         assert session.get_one(ModelVersion, worse).failed_deployment_ids == [deployment_id]
 
 
+def test_an_objective_is_the_one_metric_that_a_promotion_compares(shared_yard: Yard, workshop: Workshop) -> None:
+    model_id = workshop.make_model()
+    first = workshop.make_version(model_id=model_id, metrics={"accuracy": 0.9, "rmse": 1.0})
+    deployment_id = workshop.deploy(first)
+    shared_yard.call("setModelObjective", modelVersion=first, metric="accuracy")
+    second = workshop.make_version(model_id=model_id, metrics={"accuracy": 0.92, "rmse": 2.0})
+    with shared_yard.database.write() as session:
+        promote(session, session.get_one(ModelVersion, second))
+    found = workshop.wait(deployment_id, lambda found: found["pendingModelVersion"] is None)
+    assert found["modelVersion"] == second
+
+
 def test_metrics_are_compared_in_their_own_direction() -> None:
     assert is_worse({"rmse": 2.0}, {"rmse": 1.0}) == "rmse"
     assert is_worse({"rmse": 0.5, "auc": 0.9}, {"rmse": 1.0, "auc": 0.9}) is None

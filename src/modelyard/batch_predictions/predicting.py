@@ -216,7 +216,8 @@ class _Conversation:
 
     def _opening(self) -> JsonObject:
         layouts = [msgspec.to_builtins(layout) for layout in self._work.layouts]
-        return {**model_message(self._work.served), "arguments": self._work.arguments, "layouts": layouts}
+        arguments = self._work.served.prediction_config | self._work.arguments
+        return {**model_message(self._work.served), "arguments": arguments, "layouts": layouts}
 
     def _nonsense(self, what: str) -> PredictionsFailed:
         return PredictionsFailed(f"The guest answered what is no answer ({what}).", usage=self._usage())

@@ -110,6 +110,9 @@ def _candidates(session: Session, version: ModelVersion, asked: set[str]) -> Seq
 def _promote_to(session: Session, version: ModelVersion, deployment: Deployment) -> None:
     served = session.get(ModelVersion, deployment.model_version)
     new, old = version.metrics or {}, (served.metrics if served else None) or {}
+    objective = session.get_one(Model, version.model_id).objective_metric
+    if objective is not None:
+        new, old = ({name: value for name, value in each.items() if name == objective} for each in (new, old))
     worse = None if deployment.skip_metrics_check else is_worse(new, old)
     try:
         if worse is not None:

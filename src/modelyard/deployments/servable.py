@@ -85,6 +85,7 @@ def model_message(served: Deployable) -> dict[str, object]:
         "files": served.files is not None,
         "tables": [{"name": each.table_name} for each in served.tables],
         "thread_safe": served.is_thread_safe,
+        "arguments": served.prediction_config,
     }
 
 

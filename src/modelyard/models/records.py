@@ -90,7 +90,10 @@ class Model(Record):
     name: Mapped[str]
     #: False for models that were trained elsewhere and imported.
     is_python_model: Mapped[bool] = mapped_column(default=True)
+    #: Keyword arguments of `predict` that calls need not give.
     prediction_config: Mapped[JsonObject]
+    #: The one metric that automatic deployments compare; None: all.
+    objective_metric: Mapped[str | None]
     #: Number of the newest revision, from 1; grows by one with each, which is how two updates at once find their order.
     head: Mapped[int]
     #: Newest version, whatever its status.

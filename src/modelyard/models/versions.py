@@ -80,6 +80,8 @@ class Deployable:
     memory_gib: int | None
     use_gpu: bool
     training_config: JsonObject
+    #: Keyword arguments that calls need not give: the model's, as they are now.
+    prediction_config: JsonObject
     modules: dict[str, str]
     feature_group_ids: tuple[str, ...]
     training_input_tables: tuple[str, ...]
@@ -155,6 +157,7 @@ def deployable(session: Session, version: ModelVersion) -> Deployable:
         memory_gib=version.memory_gib,
         use_gpu=version.use_gpu,
         training_config=dict(version.training_config or {}),
+        prediction_config=dict(session.get_one(Model, version.model_id).prediction_config),
         modules=read_sources(session, pins),
         feature_group_ids=tuple(version.feature_group_ids),
         training_input_tables=tuple(version.training_input_tables),

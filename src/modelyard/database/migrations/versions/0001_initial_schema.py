@@ -209,6 +209,7 @@ def upgrade() -> None:
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('is_python_model', sa.Boolean(), nullable=False),
     sa.Column('prediction_config', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('objective_metric', sa.String(), nullable=True),
     sa.Column('head', sa.BigInteger(), nullable=False),
     sa.Column('latest_version', sa.String(), nullable=True),
     sa.Column('trained_version', sa.String(), nullable=True),
