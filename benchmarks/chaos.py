@@ -93,7 +93,8 @@ class Client:
             self._chaos.unheard[action] += 1
             return None
         if not answer["success"]:
-            if answer["errorType"] not in ("InternalServerError", "NotReadyError", "PredictionError", "ConflictError"):
+            is_clear = "process ended while it worked on this call" in answer["error"]  # its replica was killed
+            if answer["errorType"] not in ("InternalServerError", "NotReadyError", "ConflictError") and not is_clear:
                 self._chaos.wrong.append(f"{action}: {answer['errorType']}: {answer['error']}")
             self._chaos.unheard[action] += 1
             return None
