@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from modelyard.settings import Settings
+from tests.connectors.conftest import buckets as buckets
 from tests.yard import Yard
 
 

@@ -11,6 +11,7 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,11 @@ import msgspec
 import pytest
 import requests
 
+from modelyard.clock import utc_now
+from modelyard.ids import new_id
 from modelyard.settings import Settings
+from modelyard.upkeep.expiring import expire
+from tests.connectors.conftest import SECRETS, Buckets
 from tests.models.house import make_model, make_table, wait_for_end
 from tests.models.trees import FILES, NAMES, send, wait_for_code, zipped
 from tests.yard import CallFailed, Yard
@@ -148,6 +153,33 @@ def test_the_same_version_gives_the_same_bytes_and_exports_are_listed(
     assert [each.status for each in listed] == ["COMPLETE", "COMPLETE"]
     tampered = found["downloadUrl"].replace("model.", "model.0", 1)
     assert requests.get(tampered, timeout=30).status_code == 403
+
+
+def test_an_export_goes_to_a_bucket_from_each_kind_of_database(
+    settings: Settings, database_url: str, buckets: Buckets
+) -> None:
+    reachable = msgspec.structs.replace(settings, database_url=database_url, allowed_networks=("127.0.0.1/32",))
+    bucket = f"models-{new_id()}"
+    buckets.put(bucket)
+    with Yard(reachable) as yard:
+        options = {"endpoint": buckets.endpoint, "region": "us-east-1"}
+        yard.call("createFileConnector", bucket=f"s3://{bucket}", options=options, secrets=SECRETS)
+        model = make_model(yard, name="Concrete")
+        version = wait_for_end(yard, model["latestModelVersion"]["modelVersion"])["modelVersion"]
+        export = yard.client().export_custom_model_version(version, f"s3://{bucket}/out/")
+        export.wait_for_results()
+        assert export.describe().status == "COMPLETE", export.describe()
+    assert zipfile.is_zipfile(io.BytesIO(buckets.get(bucket, "out/concrete-v1.zip")))
+
+
+def test_an_export_is_kept_for_a_while_and_can_be_asked_for_again(shared_yard: Yard, trained: dict[str, Any]) -> None:
+    export = shared_yard.client().export_custom_model_version(trained["modelVersion"], "")
+    export.wait_for_results()
+    asked = {"modelArtifactsExportId": export.model_artifacts_export_id}
+    link = shared_yard.call("getModelArtifactsExportDownloadUrl", "GET", **asked)["downloadUrl"]
+    with shared_yard.database.write() as session:
+        assert expire(session, utc_now() + timedelta(days=1), 1.0) > 0
+    assert requests.get(link, timeout=30).status_code == 404
 
 
 def test_an_export_goes_to_a_folder_that_the_operator_opened(settings: Settings, tmp_path: Path) -> None:

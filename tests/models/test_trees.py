@@ -1,9 +1,11 @@
 """Models of several files: uploaded as a zip, checked file by file, the same at training, prediction and in batches."""
 
+import io
 from typing import Any
 
 import msgspec
 import pytest
+from abacusai.upload import Upload
 
 from modelyard.settings import Settings
 from tests.models.house import make_model, make_project, make_table, wait_for_end
@@ -188,3 +190,17 @@ def test_a_tree_is_compared_file_by_file_and_can_be_brought_back(shared_yard: Ya
     diff = yard.call("diffModelRevisions", "GET", modelRevision=newest)
     assert (diff["linesAdded"], diff["linesRemoved"]) == (1, 1)
     assert " helper.py" in diff["sourceDiff"]
+
+
+def test_the_official_client_sends_a_zip_by_its_own_means(shared_yard: Yard) -> None:
+    client, model = shared_yard.client(), make_model(shared_yard)
+    body = NAMES | {"modelId": model["modelId"]}
+    upload = client._call_api("updatePythonModelZip", "POST", query_params={}, body=body, parse_type=Upload)
+    ended = upload.upload_file(io.BytesIO(zipped(FILES)), chunksize=300)
+    assert ended.model_id == model["modelId"]  # the client gives back the model that an upload is for
+    wait_for_code(shared_yard, model["modelId"])
+    source = client.describe_model(model["modelId"]).code_source
+    assert (source.source_type, source.status, source.error) == ("FILE_UPLOAD", "COMPLETE", None)
+    trained = client.retrain_model(model["modelId"])
+    trained.wait_for_training()
+    assert trained.describe().latest_model_version.status == "COMPLETE"

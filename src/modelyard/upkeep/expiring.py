@@ -9,6 +9,7 @@ from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from modelyard.feature_groups.records import UNFINISHED, FeatureGroupExport, FeatureGroupOperation, TableEncoding
+from modelyard.models.records import ModelArtifactsExport
 
 
 def expire(session: Session, now: datetime, keep_s: float) -> int:
@@ -18,8 +19,7 @@ def expire(session: Session, now: datetime, keep_s: float) -> int:
     for record in (FeatureGroupOperation, TableEncoding):
         old = (record.created_at < before, record.status.not_in(UNFINISHED))
         removed += session.connection().execute(delete(record).where(*old)).rowcount
-    filed = (FeatureGroupExport.completed_at < before, FeatureGroupExport.file_digest.is_not(None))
-    return (
-        removed
-        + session.connection().execute(update(FeatureGroupExport).where(*filed).values(file_digest=None)).rowcount
-    )
+    for export in (FeatureGroupExport, ModelArtifactsExport):
+        filed = (export.completed_at < before, export.file_digest.is_not(None))
+        removed += session.connection().execute(update(export).where(*filed).values(file_digest=None)).rowcount
+    return removed
