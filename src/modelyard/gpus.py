@@ -10,6 +10,7 @@ from typing import NamedTuple
 #: A folder for each GPU, named by its place on the bus. Source: the NVIDIA driver's README, "The /proc interface".
 DRIVER = Path("/proc/driver/nvidia/gpus")
 _UUID = re.compile(r"^GPU UUID:\s*(GPU-[0-9a-fA-F-]+)\s*$", re.MULTILINE)
+_MODEL = re.compile(r"^Model:\s*(\S.*?)\s*$", re.MULTILINE)
 _MINOR = re.compile(r"^Device Minor:\s*(\d+)\s*$", re.MULTILINE)
 
 
@@ -20,6 +21,8 @@ class Gpu(NamedTuple):
     uuid: str
     #: Its device is /dev/nvidia and this number.
     minor: int
+    #: What its maker calls it, for people.
+    model: str = ""
 
 
 def find_gpus(driver: Path = DRIVER) -> tuple[Gpu, ...]:
@@ -32,5 +35,6 @@ def find_gpus(driver: Path = DRIVER) -> tuple[Gpu, ...]:
             continue
         uuid, minor = _UUID.search(text), _MINOR.search(text)
         if uuid and minor:
-            found.append(Gpu(uuid[1], int(minor[1])))
+            model = _MODEL.search(text)
+            found.append(Gpu(uuid[1], int(minor[1]), model[1] if model else ""))
     return tuple(found)

@@ -260,7 +260,7 @@ def test_each_run_that_needs_a_gpu_gets_one_of_its_own(
         (folder / "information").write_text(information % (uuid, minor))
     (tmp_path / "driver" / "0000:09:00.0").mkdir()
     gpus = find_gpus(tmp_path / "driver")
-    assert gpus == (Gpu("GPU-0aa1-b", 1), Gpu("GPU-77ff-c", 0))
+    assert gpus == (Gpu("GPU-0aa1-b", 1, "NVIDIA H100"), Gpu("GPU-77ff-c", 0, "NVIDIA H100"))
     monkeypatch.setattr("modelyard.execution.agent.find_gpus", lambda: gpus)
     agent = bench.start_agent(agent_cores=8)
     one = Demand(cores=1, memory_gib=1, gpus=1)

@@ -62,6 +62,20 @@ def test_a_revision_is_described_with_its_source(desk: Yard) -> None:
     assert newest["summary"] == "source"
 
 
+def test_the_official_client_calls_actions_that_it_does_not_know(desk: Yard) -> None:
+    model, client = make_model(desk), desk.client()
+    client.update_python_model(model["modelId"], memory=3)
+    newest, first = client._call_api("listModelRevisions", "GET", query_params={"modelId": model["modelId"]})
+    diff = client._call_api("diffModelRevisions", "GET", query_params={"modelRevision": newest["modelRevision"]})
+    assert [each["name"] for each in diff["differences"]] == ["memory"]
+    body = {"modelId": model["modelId"], "modelRevision": first["modelRevision"]}
+    assert client._call_api("rollbackModel", "POST", body=body)["memory"] is None
+    version = client._call_api(
+        "describeModelVersion", "GET", query_params={"modelVersion": model["latestModelVersion"]["modelVersion"]}
+    )
+    assert version["madeFrom"]["revision"]["number"] == 1
+
+
 def test_two_revisions_are_compared_line_by_line_and_name_by_name(desk_on: Yard) -> None:
     make_table(desk_on, "compared_rows", {"x": [1]})
     model = make_model(desk_on, packageRequirements=["numpy", "six"], trainingConfig={"LR": 0.1, "DEPTH": 3})

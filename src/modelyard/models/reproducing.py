@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.clock import utc_now
 from modelyard.database import JsonObject
+from modelyard.errors import ConflictError
 from modelyard.feature_groups import lineage
 from modelyard.ids import Digest, FeatureGroupVersionId, ModelVersionId, UserId, new_id
 from modelyard.models.differences import Difference, differences
@@ -42,6 +43,8 @@ def reproduce(session: Session, settings: Settings, version: ModelVersion, user_
     tables_of(session, version)
     locked = select(Model).where(Model.model_id == version.model_id).with_for_update()
     model = session.scalars(locked.execution_options(populate_existing=True)).one()
+    if model.imported is not None or version.lock_digest is None:
+        raise ConflictError(f"Model version {version.model_version} can't be reproduced: it was not trained here.")
     again = ModelVersion(
         model_version=ModelVersionId(new_id()),
         number=model.versions + 1,

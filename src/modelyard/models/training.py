@@ -148,6 +148,7 @@ def pins_of(environment: Environment, tables: Sequence[TableVersion], limits: Li
         "hashSeed": int(HASH_SEED),
         "memoryGib": limits.memory_gib,
         "gpus": len(limits.gpus),
+        "gpuModels": [gpu.model for gpu in limits.gpus],
     }
     return Pins(environment.id, environment.lock, tuple(tables), about)
 

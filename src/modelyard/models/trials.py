@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.orm import Session
 
+from modelyard.clock import utc_now
 from modelyard.database import JsonObject
 from modelyard.environments import Environment
 from modelyard.execution import Permanent, Retry, RunContext
@@ -98,6 +99,7 @@ def give_up(session: Session, payload: JsonObject, reason: str) -> None:
     if found is not None and found.status in (ValidationStatus.PENDING, ValidationStatus.RUNNING):
         stages = msgspec.convert(found.stages, list[StageShape])
         found.status, found.stages = ValidationStatus.FAILED, _failed(stages, f"The dry run was given up: {reason}")
+        found.completed_at = utc_now()
 
 
 def _find_tables(run: RunContext, plan: Plan) -> Sequence[TableVersion]:

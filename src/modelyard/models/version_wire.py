@@ -59,7 +59,7 @@ class MadeFromShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     environment: VersionEnvironmentShape
     tables: list[VersionTableShape]
     config: VersionConfigShape
-    #: python, platform, modelyard, cores, memoryGib, gpus, hashSeed. Null until the training begins.
+    #: python, platform, modelyard, cores, memoryGib, gpus, gpuModels, hashSeed. Null until the training begins.
     runtime: dict[str, Any] | None
 
 
