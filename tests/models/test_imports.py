@@ -73,6 +73,8 @@ def test_an_onnx_model_with_the_names_of_its_file_serves_singly_and_in_batches(s
 
 def test_an_onnx_model_with_an_input_for_each_feature(shared_yard: Yard) -> None:
     version = _uploaded(shared_yard, "sum.onnx", [{"input": {"a": 1, "b": 2}, "output": {"sum": [3]}}], format="ONNX")
+    with pytest.raises(CallFailed, match=r"ConflictError.*it was not trained here"):
+        shared_yard.call("reproduceModelVersion", modelVersion=version["modelVersion"])
     assert version["status"] == "COMPLETE", version["error"]
 
 

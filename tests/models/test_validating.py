@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from modelyard.settings import Settings
-from tests.models.house import SOURCE, make_model, make_table
+from tests.models.house import SOURCE, make_model, make_table, wait_for_end
+from tests.models.trees import FILES, NAMES, send, wait_for_code, zipped
 from tests.yard import CallFailed, Yard
 
 pytestmark = pytest.mark.sandbox
@@ -169,3 +170,19 @@ def test_an_update_whose_dry_run_fails_is_refused_where_the_house_says_so(settin
             yard.call("updatePythonModel", modelId=model["modelId"], functionSourceCode=BROKEN)
         assert 'raise ValueError("no rows of this kind")' in refused.value.error
         assert len(yard.call("listModelRevisions", "GET", modelId=model["modelId"])) == 2
+
+
+def test_code_of_several_files_is_tried_and_made_again(shared_yard: Yard) -> None:
+    model = make_model(shared_yard)
+    upload = shared_yard.call("updatePythonModelZip", modelId=model["modelId"], **NAMES)
+    send(shared_yard, upload["uploadId"], zipped(FILES))
+    assert wait_for_code(shared_yard, model["modelId"])["codeSource"]["status"] == "COMPLETE"
+    found = validated(shared_yard, modelId=model["modelId"], query={"x": 2})
+    assert found["status"] == "COMPLETE", found["error"]
+    assert stages(found)["predict"]["answer"] == 16
+    assert stages(found)["predictMany"]["answer"] == [16]
+    begun = shared_yard.call("retrainModel", modelId=model["modelId"])["latestModelVersion"]["modelVersion"]
+    assert wait_for_end(shared_yard, begun)["status"] == "COMPLETE"
+    again = shared_yard.call("reproduceModelVersion", modelVersion=begun)["modelVersion"]
+    report = wait_for_end(shared_yard, again)["reproduction"]
+    assert report["isSame"], report["text"]
