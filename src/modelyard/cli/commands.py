@@ -62,6 +62,12 @@ Print the platform's version; with `show`, `diff` or `reproduce`, work with a ve
 `modelyard version show VERSION` tells the five exact things that it is made from, `diff` how two differ, and
 `reproduce` trains one again from exactly those five and tells whether the same came out.
 """
+LOGS = """
+Print what a training has printed, and with -f what it prints from now on, until it ends.
+
+It says what a training waits for that has not begun. The exit status is 1 if the training failed.
+"""
+CANCEL = "End a training that waits or goes on."
 KEYS = "Make, list and revoke API keys. They work while the server runs, and without it."
 #: Command, the function behind it, and its help, whose first paragraph stands in the list of commands.
 COMMANDS = (
@@ -69,6 +75,8 @@ COMMANDS = (
     ("agent", "agent:agent", AGENT),
     ("keys", "keys:keys", KEYS),
     ("connectors", "connectors:connectors", CONNECTORS),
+    ("logs", "trainings:logs", LOGS),
+    ("cancel", "trainings:cancel", CANCEL),
     ("demo", "demo.command:demo", DEMO),
     ("doctor", "doctor:doctor", DOCTOR),
     ("openapi", "openapi:openapi", OPENAPI),
