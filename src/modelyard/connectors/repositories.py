@@ -125,14 +125,17 @@ class Repository:
             if url.startswith("http:") and not egress.is_opened(*endpoint):
                 raise InvalidParameterError("http: is used only for hosts that the operator opened; use https:")
             with Tunnel(egress) as tunnel:
-                yield (
-                    common
-                    | _configuration(self._told(tunnel.url))
-                    | {
-                        "MODELYARD_GIT_USER": str(self.auth.get("user") or "x-access-token"),
-                        "MODELYARD_GIT_TOKEN": self.secrets.get("token", ""),
-                    }
-                )
+                login = {
+                    "MODELYARD_GIT_USER": str(self.auth.get("user") or "x-access-token"),
+                    "MODELYARD_GIT_TOKEN": self.secrets.get("token", ""),
+                }
+                try:
+                    yield common | _configuration(self._told(tunnel.url)) | login
+                except FailedDependencyError:
+                    # git knows only that the tunnel said no; the tunnel knows why.
+                    if tunnel.refusal is not None:
+                        raise tunnel.refusal from None
+                    raise
                 if tunnel.refusal is not None:
                     raise tunnel.refusal
             return

@@ -27,6 +27,7 @@ BASE: Mapping[str, tuple[str, ...]] = {
     "polars": ("polars",),
     "polars-runtime-32": ("_polars_runtime_32",),
     "pyarrow": ("pyarrow",),
+    "python-calamine": ("python_calamine",),
     "python-dateutil": ("dateutil",),
     "pytz": ("pytz",),
     "requests": ("requests",),
