@@ -88,6 +88,26 @@ def test_a_csv_of_300_megabytes_is_imported_in_half_a_gibibyte(
 
 
 @pytest.mark.sandbox
+def test_rows_too_long_for_a_little_memory_are_read_with_more(
+    sandbox: Sandbox, interpreter: Interpreter, tmp_path: Path
+) -> None:
+    file, rows = tmp_path / "long.csv", 1_800
+    with file.open("wb") as out:
+        out.write(b"a,b\n")
+        for at in range(rows):
+            out.write(b"%d,%b\n" % (at, b"x" * 100_000))
+    file.chmod(0o444)
+    with file.open("rb") as source:
+        done: Outcome[int] = sandbox.run(
+            interpreter, Limits(cores=2, memory_gib=2, timeout_s=110), "import_table",
+            {"format": "CSV", "memory_gib": 2, "scratch_gib": 10, "threads": 2}, fds=[source.fileno()],
+        )  # fmt: skip
+    assert done.error is None, done.error
+    assert done.result is not None
+    assert done.result["rows"] == rows
+
+
+@pytest.mark.sandbox
 def test_a_table_larger_than_the_memory_of_its_guest_is_imported(
     sandbox: Sandbox, interpreter: Interpreter, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from . import arrow_types, engine, text_types
 from .failures import Refused
-from .uploads import Found, Options, Source
+from .uploads import Again, Found, Options, Source
 
 #: DuckDB holds several of these for each thread, 32 MiB each unless told otherwise.
 _BUFFER_BYTES = 4 * 1024**2
@@ -29,8 +29,8 @@ def read(source: Source, options: Options) -> Found:
     given = _header(source, delimiter, options.escape)
     names = arrow_types.unique_names(given)
     said = {f"c{index}" for index, name in enumerate(names) if name in options.column_types}
-    connection = engine.for_files(options.limits)
     is_wide = len(names) > text_types.TESTS_AT_ONCE
+    connection = engine.for_files(options.limits, frugal=options.frugal and not is_wide)
     # A wide file as text takes gigabytes; there DuckDB finds the types of numbers, in a slower pass of its own.
     types = {"sample_size": -1, "auto_type_candidates": text_types.PLAIN} if is_wide else {"all_varchar": True}
     try:
@@ -42,6 +42,8 @@ def read(source: Source, options: Options) -> Found:
         if len(relation.columns) != len(names):
             raise duckdb.InvalidInputException("rows of different lengths")
         found, is_guess = _typed(relation, said, exact=options.exact or is_wide)
+    except duckdb.OutOfMemoryException as error:
+        raise _starved(source, options, error) from None
     except duckdb.Error as error:
         raise _diagnosed(source, delimiter, options.escape, len(names), error) from None
     schema = found.schema.empty_table().select(range(len(names))).rename_columns(names).schema
@@ -50,7 +52,7 @@ def read(source: Source, options: Options) -> Found:
         {"renamedColumns": renamed} if renamed else {}
     )
     rows = text_types.fitting(found) if is_guess else found
-    return Found(schema, _batches(rows, source, delimiter, options.escape, len(names)), inspected)
+    return Found(schema, _batches(rows, source, delimiter, options, len(names)), inspected)
 
 
 def _typed(relation: Any, said: set[str], *, exact: bool) -> tuple[Any, bool]:
@@ -64,13 +66,26 @@ def _typed(relation: Any, said: set[str], *, exact: bool) -> tuple[Any, bool]:
     return engine.reader(text_types.checked(relation, candidates)), True
 
 
-def _batches(found: Any, source: Source, delimiter: str, escape: str, width: int) -> Iterator[Any]:
+def _batches(found: Any, source: Source, delimiter: str, options: Options, width: int) -> Iterator[Any]:
     import duckdb
 
     try:
         yield from found
+    except duckdb.OutOfMemoryException as error:
+        raise _starved(source, options, error) from None
     except (duckdb.Error, OSError) as error:
-        raise _diagnosed(source, delimiter, escape, width, error) from None
+        raise (
+            _starved(source, options, error)
+            if "Out of Memory" in str(error)
+            else _diagnosed(source, delimiter, options.escape, width, error)
+        ) from None
+
+
+def _starved(source: Source, options: Options, error: Exception) -> Exception:
+    """What to do when the engine has too little memory: try with all there is, then give up."""
+    if options.frugal:
+        return Again(frugal=False)
+    return Refused(f"{source.name} has rows too large for its memory: {str(error).splitlines()[0]}", "ValueError")
 
 
 def _check_text(source: Source) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 #: Where DuckDB puts what does not fit into memory, relative to the working directory.
 SPILL = ".modelyard/spill"
 _BATCH_BYTES = 32 * 1024**2
+_FRUGAL_MIB = 100
 _FOR_FILES: list[Any] = []
 _SHUT = {
     "enable_external_access": "false",
@@ -30,7 +31,7 @@ def connect(message: dict[str, Any], *, shut: bool) -> Any:
 
     os.makedirs(SPILL, exist_ok=True)
     limits = {
-        "memory_limit": f"{max(int(float(message.get('memory_gib', 1)) * 600), 100)}MiB",
+        "memory_limit": f"{_memory_mib(message)}MiB",
         "max_temp_directory_size": f"{max(int(float(message.get('scratch_gib', 10)) * 500), 100)}MiB",
         "threads": str(max(int(message.get("threads", 1)), 1)),
         "temp_directory": os.path.abspath(SPILL),
@@ -44,12 +45,22 @@ def connect(message: dict[str, Any], *, shut: bool) -> Any:
     return connection
 
 
-def for_files(limits: dict[str, Any]) -> Any:
-    """A connection that reads files, to the one engine of this guest: to start one takes longer than a small file."""
+def _memory_mib(message: dict[str, Any]) -> int:
+    return max(int(float(message.get("memory_gib", 1)) * 600), 100)
+
+
+def for_files(limits: dict[str, Any], *, frugal: bool = False) -> Any:
+    """A connection that reads files, to the one engine of this guest: to start one takes longer than a small file.
+
+    With several threads DuckDB's reader of CSV keeps a part of what it has read until it is told to do with less; so
+    the `frugal` get a limit that does not grow with the file.
+    """
     if not _FOR_FILES:
         _FOR_FILES.append(connect(limits, shut=False))
     connection = _FOR_FILES[0].cursor()
     connection.execute("SET TimeZone = 'UTC'")
+    usual = _memory_mib(limits)
+    connection.execute(f"SET memory_limit = '{min(usual, _FRUGAL_MIB) if frugal else usual}MiB'")
     return connection
 
 

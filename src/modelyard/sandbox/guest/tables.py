@@ -12,7 +12,7 @@ from . import column_types, database_file, formats, parts
 from .avro import encode_avro as encode_avro
 from .failures import Refused
 from .sql import sql as sql
-from .uploads import Misfit, Options, Source
+from .uploads import Again, Options, Source
 
 if TYPE_CHECKING:
     from .work import Work
@@ -27,10 +27,11 @@ def import_table(work: "Work") -> dict[str, object]:
     if not source.size:
         raise Refused("The upload holds no bytes.", "ValueError")
     options = Options.of(work.message)
-    try:
-        return _written(work, source, options)
-    except Misfit:
-        return _written(work, source, dataclasses.replace(options, exact=True))
+    while True:
+        try:
+            return _written(work, source, options)
+        except Again as again:
+            options = dataclasses.replace(options, **again.changes)
 
 
 def _written(work: "Work", source: Source, options: Options) -> dict[str, object]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import engine
-from .uploads import Misfit
+from .uploads import Again
 
 if TYPE_CHECKING:
     import pyarrow
@@ -95,12 +95,12 @@ def checked(relation: Any, candidates: Candidates) -> Any:
 
 
 def fitting(batches: Any) -> "Iterator[pyarrow.RecordBatch]":
-    """The batches of `checked` without its last column, as long as all values fit; then Misfit."""
+    """The batches of `checked` without its last column, as long as all values fit; then Again."""
     from pyarrow import compute
 
     for batch in batches:
         if not compute.all(batch.column(batch.num_columns - 1), min_count=0).as_py():
-            raise Misfit
+            raise Again(exact=True)
         yield batch.remove_column(batch.num_columns - 1)
 
 

@@ -12,8 +12,12 @@ if TYPE_CHECKING:
 _HEAD_BYTES = 64 * 1024
 
 
-class Misfit(Exception):
-    """A value, beyond those that the types were guessed by, is of another type."""
+class Again(Exception):
+    """The table must be read once more, with these options: what was guessed of the file did not hold."""
+
+    def __init__(self, **changes: bool) -> None:
+        super().__init__(str(changes))
+        self.changes: dict[str, Any] = dict(changes)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Options:
     unpacked_limit: int = 10 * 1024**3
     #: Types are not guessed by the first rows and checked, but taken from a pass of its own over the whole file.
     exact: bool = False
+    #: The engine gets little memory, which is enough for all but very long rows.
+    frugal: bool = True
 
     @classmethod
     def of(cls, message: dict[str, Any]) -> "Options":
