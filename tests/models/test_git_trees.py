@@ -191,3 +191,24 @@ def test_the_source_of_a_model_has_no_repository_to_be_fetched_again(shared_yard
     model = make_model(shared_yard)
     with pytest.raises(CallFailed, match="comes from no repository"):
         shared_yard.call("updatePythonModelGit", modelId=model["modelId"])
+
+
+def test_a_commit_over_the_limit_is_not_kept(settings: Settings, repository: Repository) -> None:
+    repository.commit(FILES | {"large.bin": os.urandom(300_000)})
+    small = msgspec.structs.replace(settings, allowed_networks=("127.0.0.0/8",), code_archive_limit=100_000)
+    with Yard(small) as yard:
+        given = NAMES | {"modelId": make_model(yard)["modelId"]}
+        yard.call("updatePythonModelGit", applicationConnectorId=_connector(yard, repository.url), **given)
+        source = wait_for_code(yard, given["modelId"])["codeSource"]
+        assert source["status"] == "FAILED"
+        assert "The repository code refused" in source["error"], source["error"]
+
+
+def test_a_repository_on_a_closed_network_is_not_fetched(shared_yard: Yard, repository: Repository) -> None:
+    repository.commit(FILES)
+    given = NAMES | {"modelId": make_model(shared_yard)["modelId"]}
+    where = repository.url.replace("http:", "https:")
+    shared_yard.call("updatePythonModelGit", applicationConnectorId=_connector(shared_yard, where), **given)
+    source = wait_for_code(shared_yard, given["modelId"])["codeSource"]
+    assert source["status"] == "FAILED"
+    assert "allowed_networks" in source["error"], source["error"]

@@ -4,6 +4,7 @@ import io
 import stat
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 
 import pytest
@@ -83,6 +84,20 @@ def _zeros() -> bytes:
     return buffer.getvalue()
 
 
+def _ten_gigabytes() -> bytes:
+    """A zip of 10 MB that unpacks to 10 GiB of zeros: one piece of its stream, over and over."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    piece = packer.compress(bytes(16 * 1024**2)) + packer.flush(zlib.Z_FULL_FLUSH)
+    content, size, name = piece * 640 + b"\x03\x00", 640 * 16 * 1024**2, b"zeros.bin"
+    extra = struct.pack("<HHQ", 1, 8, size)
+    local = struct.pack("<4sHHHHHIIIHH", b"PK\3\4", 45, 0, 8, 0, 33, 0, len(content), 0xFFFFFFFF, len(name), 0) + name
+    sizes = (len(content), 0xFFFFFFFF, len(name), len(extra))
+    entry = struct.pack("<4sHHHHHHIIIHHHHHII", b"PK\1\2", 45, 45, 0, 8, 0, 33, 0, *sizes, 0, 0, 0, 0, 0)
+    directory, at = entry + name + extra, len(local) + len(content)
+    end = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 1, 1, len(directory), at, 0)
+    return local + content + directory + end
+
+
 HOSTILE: list[tuple[str, Archive, str]] = [
     ("zip", lambda: _typed(stat.S_IFLNK), "link or a device"),
     ("zip", lambda: _typed(stat.S_IFCHR), "link or a device"),
@@ -111,6 +126,7 @@ HOSTILE: list[tuple[str, Archive, str]] = [
     ("zip", _lying, "more than 50 files"),
     ("zip", _million, "entries or more"),
     ("zip", _zeros, "more than 1,048,576 bytes"),
+    ("zip", _ten_gigabytes, "more than 1,048,576 bytes"),
     ("zip", lambda: b"no zip at all", "no zip file"),
     ("zip", lambda: _zip(("a.py", b"1"))[:-30], "no zip file"),
 ]
