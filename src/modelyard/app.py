@@ -41,30 +41,30 @@ from modelyard.execution.events import RunEvents
 from modelyard.execution.queue import has_living_agent
 from modelyard.feature_groups import actions as feature_groups_actions
 from modelyard.feature_groups import binding as feature_groups_binding
-from modelyard.feature_groups import derived_actions as feature_groups_derived_actions
-from modelyard.feature_groups import export_actions as feature_groups_export_actions
-from modelyard.feature_groups import feature_actions as feature_groups_feature_actions
-from modelyard.feature_groups import function_actions as feature_groups_function_actions
 from modelyard.feature_groups import lock_actions as feature_groups_lock_actions
-from modelyard.feature_groups import online_actions as feature_groups_online_actions
-from modelyard.feature_groups import project_actions as feature_groups_project_actions
 from modelyard.feature_groups import runs as feature_groups_runs
 from modelyard.feature_groups import tag_actions as feature_groups_tag_actions
 from modelyard.feature_groups import version_actions as feature_groups_version_actions
-from modelyard.feature_groups.online_targets import OnlineTargets
+from modelyard.feature_groups.exports import actions as feature_groups_export_actions
+from modelyard.feature_groups.functions import actions as feature_groups_function_actions
+from modelyard.feature_groups.in_projects import actions as feature_groups_project_actions
+from modelyard.feature_groups.online import actions as feature_groups_online_actions
+from modelyard.feature_groups.online.targets import OnlineTargets
+from modelyard.feature_groups.queries import actions as feature_groups_feature_actions
+from modelyard.feature_groups.recipes import actions as feature_groups_derived_actions
 from modelyard.models import actions as models_actions
 from modelyard.models import algorithm_actions as models_algorithm_actions
 from modelyard.models import binding as models_binding
-from modelyard.models import code_actions as models_code_actions
-from modelyard.models import export_actions as models_export_actions
 from modelyard.models import import_actions as models_import_actions
 from modelyard.models import lineage_actions as models_lineage_actions
 from modelyard.models import metric_actions as models_metric_actions
-from modelyard.models import revision_actions as models_revision_actions
 from modelyard.models import runs as models_runs
 from modelyard.models import training_actions as models_training_actions
-from modelyard.models import validation_actions as models_validation_actions
-from modelyard.models import version_actions as models_version_actions
+from modelyard.models.code import actions as models_code_actions
+from modelyard.models.dry_runs import actions as models_validation_actions
+from modelyard.models.exports import actions as models_export_actions
+from modelyard.models.history import actions as models_revision_actions
+from modelyard.models.reproduction import actions as models_version_actions
 from modelyard.online_rows import actions as online_rows_actions
 from modelyard.online_rows.retention import Sweeper
 from modelyard.online_rows.tokens import StreamingTokens

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from modelyard.environments import Environments
 from modelyard.errors import InvalidParameterError
-from modelyard.feature_groups import calls
-from modelyard.feature_groups.sql import Query
+from modelyard.feature_groups.queries import calls
+from modelyard.feature_groups.queries.sql import Query
 from modelyard.ids import new_id
 from modelyard.sandbox import Limits, Sandbox
 from modelyard.settings import Settings

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from modelyard.environments import Environments
-from modelyard.feature_groups.sql import Query
+from modelyard.feature_groups.queries.sql import Query
 from modelyard.sandbox import Guest, Limits, Sandbox
 from modelyard.settings import Settings
 from tests.conftest import shared_cache

@@ -11,7 +11,7 @@ import pytest
 
 from modelyard.environments import Environments
 from modelyard.errors import InvalidParameterError
-from modelyard.feature_groups.sql import Query
+from modelyard.feature_groups.queries.sql import Query
 from modelyard.sandbox import Guest, Limits, Outcome, Sandbox
 from modelyard.settings import Settings
 from tests.conftest import shared_cache

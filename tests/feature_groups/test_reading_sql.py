@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.errors import InvalidParameterError
-from modelyard.feature_groups.sql import LONGEST, Query
+from modelyard.feature_groups.queries.sql import LONGEST, Query
 
 KNOWN = {"events": ["id", "amount"], "customers": ["id", "name"]}
 

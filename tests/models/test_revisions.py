@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from modelyard.models.differences import MOST_LINES, diff_texts
+from modelyard.models.history.differences import MOST_LINES, diff_texts
 from tests.models.house import SOURCE, make_model, make_table
 from tests.yard import CallFailed, Yard
 

@@ -47,7 +47,7 @@ from modelyard.execution import After
 from modelyard.execution.queue import states
 from modelyard.execution.records import ENDED
 from modelyard.ids import new_id
-from modelyard.models.links import follow_link
+from modelyard.models.exports.links import follow_link
 from modelyard.settings import Settings
 from modelyard.storage import BlobStore
 

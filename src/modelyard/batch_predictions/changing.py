@@ -14,7 +14,7 @@ from modelyard.deployments.records import Deployment
 from modelyard.errors import ConflictError, DataNotFoundError, InvalidParameterError
 from modelyard.execution import cancel
 from modelyard.feature_groups import lineage
-from modelyard.feature_groups.destinations import (
+from modelyard.feature_groups.exports.destinations import (
     Kind,
     check_destination,
     destination_of,

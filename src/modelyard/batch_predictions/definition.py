@@ -11,7 +11,7 @@ import msgspec
 
 from modelyard.database import JsonObject
 from modelyard.errors import InvalidParameterError
-from modelyard.feature_groups.destinations import Destination, ExportFormat, Kind, destination_of, read_config
+from modelyard.feature_groups.exports.destinations import Destination, ExportFormat, Kind, destination_of, read_config
 from modelyard.ids import DatabaseConnectorId, DatasetId, FeatureGroupId
 
 #: Longest prefix of CSV columns.

@@ -20,7 +20,7 @@ from modelyard.batch_predictions.wire import (
 from modelyard.clock import iso
 from modelyard.deployments.records import Deployment
 from modelyard.execution import read_logs
-from modelyard.feature_groups.destinations import Kind, destination_of
+from modelyard.feature_groups.exports.destinations import Kind, destination_of
 from modelyard.feature_groups.records import FeatureGroup
 from modelyard.feature_groups.substitution import datasets_of
 from modelyard.ids import FeatureGroupId

@@ -28,10 +28,10 @@ from modelyard.database import JsonObject
 from modelyard.deployments.records import Deployment
 from modelyard.errors import ApiError
 from modelyard.execution import Permanent, RunContext, RunKind
-from modelyard.feature_groups.destinations import destination_of
+from modelyard.feature_groups.exports.destinations import destination_of
+from modelyard.feature_groups.exports.writing_out import Job, NotWritten, write_out
 from modelyard.feature_groups.materialize import MaterializationFailed, write_version_from_table
 from modelyard.feature_groups.records import FeatureGroup
-from modelyard.feature_groups.writing_out import Job, NotWritten, write_out
 from modelyard.ids import BatchPredictionVersionId, FeatureGroupId, OrganizationId
 from modelyard.models import versions as models
 from modelyard.models.records import ModelVersion

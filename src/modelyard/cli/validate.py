@@ -22,9 +22,9 @@ from modelyard.container import Container
 from modelyard.database import Database
 from modelyard.ids import ModelId, ModelValidationId
 from modelyard.models.definition import Changes
-from modelyard.models.validation_wire import ModelValidationShape, StageShape
-from modelyard.models.validations import Trial, describe_validation, get_validation
-from modelyard.models.validations import validate as put_on_table
+from modelyard.models.dry_runs.validations import Trial, describe_validation, get_validation
+from modelyard.models.dry_runs.validations import validate as put_on_table
+from modelyard.models.dry_runs.wire import ModelValidationShape, StageShape
 from modelyard.source_code.check import Checker
 from modelyard.source_code.requirements import parse_requirements
 from modelyard.storage import BlobStore

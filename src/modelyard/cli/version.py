@@ -21,10 +21,10 @@ from modelyard.cli.options import Home
 from modelyard.clock import utc_now
 from modelyard.environments.lock import parse_lock
 from modelyard.ids import ModelVersionId
-from modelyard.models.comparing import compare_versions
 from modelyard.models.describe import describe_version
 from modelyard.models.records import ENDED, Model, ModelVersion
-from modelyard.models.reproducing import reproduce as put_on_table
+from modelyard.models.reproduction.comparing import compare_versions
+from modelyard.models.reproduction.reproducing import reproduce as put_on_table
 from modelyard.models.wire import ModelVersionShape
 
 version = App(name="version")

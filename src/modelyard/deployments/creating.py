@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 from modelyard.deployments.records import Deployment
 from modelyard.deployments.tables import check_group, newest_table
 from modelyard.errors import InvalidParameterError, MissingParameterError
-from modelyard.feature_groups.online import online_table_of
+from modelyard.feature_groups.online.groups import online_table_of
 from modelyard.feature_groups.tables import get_feature_group
 from modelyard.ids import FeatureGroupId, ModelId, ModelVersionId, OrganizationId, ProjectId
 from modelyard.models.records import ModelVersion

@@ -20,16 +20,17 @@ from modelyard.errors import (
     PermissionDeniedError,
 )
 from modelyard.execution import After
-from modelyard.feature_groups import downloads, operations, registering
-from modelyard.feature_groups.concatenating import concatenated
+from modelyard.feature_groups import downloads, registering
 from modelyard.feature_groups.described import columns_of
-from modelyard.feature_groups.functions import Function, read_function, read_sizes
+from modelyard.feature_groups.functions.reading import Function, read_function, read_sizes
+from modelyard.feature_groups.in_projects.membership import get_membership, member_features
 from modelyard.feature_groups.lineage import users_of
 from modelyard.feature_groups.logs import function_logs
-from modelyard.feature_groups.membership import get_membership, member_features
 from modelyard.feature_groups.modifying import get_modifiable
-from modelyard.feature_groups.online import online_table_of
+from modelyard.feature_groups.online.groups import online_table_of
 from modelyard.feature_groups.pruning import forget_group
+from modelyard.feature_groups.queries import operations
+from modelyard.feature_groups.queries.concatenating import concatenated
 from modelyard.feature_groups.records import FeatureGroup, FeatureGroupVersion, SourceType
 from modelyard.feature_groups.registering import Particulars, read_sql
 from modelyard.feature_groups.requests import request_version

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from modelyard.errors import InvalidEnumParameterError, InvalidParameterError
-from modelyard.feature_groups.online import rekey
+from modelyard.feature_groups.online.groups import rekey
 from modelyard.feature_groups.records import FeatureGroup, VersionStatus
 from modelyard.feature_groups.tables import newest_version
 from modelyard.storage import TableColumn

@@ -11,11 +11,11 @@ from typing import Any
 from modelyard.datasets.arrivals import BadTable, collect_table
 from modelyard.environments import Environment, EnvironmentFailure, Environments
 from modelyard.execution import Permanent, Retry, RunContext
-from modelyard.feature_groups.dataset_expressions import raw_table
 from modelyard.feature_groups.definition import Definition
-from modelyard.feature_groups.merging import plan_merge, with_query
-from modelyard.feature_groups.online_snapshots import take_snapshot
+from modelyard.feature_groups.online.snapshots import take_snapshot
 from modelyard.feature_groups.outcomes import Failure, Generated, TableVersion
+from modelyard.feature_groups.queries.dataset_expressions import raw_table
+from modelyard.feature_groups.recipes.merging import plan_merge, with_query
 from modelyard.feature_groups.records import FeatureGroupVersion
 from modelyard.feature_groups.sizes import limits_of, limits_of_query
 from modelyard.feature_groups.twins import opened

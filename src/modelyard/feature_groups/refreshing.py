@@ -4,8 +4,8 @@ from sqlalchemy.orm import Session
 
 from modelyard.container import Container
 from modelyard.database import JsonObject
-from modelyard.feature_groups.destinations import check_destination, read_config
-from modelyard.feature_groups.exports import exports_of, start_export
+from modelyard.feature_groups.exports.destinations import check_destination, read_config
+from modelyard.feature_groups.exports.exporting import exports_of, start_export
 from modelyard.feature_groups.records import UNFINISHED, UNFINISHED_EXPORTS, FeatureGroup, FeatureGroupVersion
 from modelyard.feature_groups.requests import request_version
 from modelyard.feature_groups.tables import get_feature_group

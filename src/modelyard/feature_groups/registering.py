@@ -19,9 +19,9 @@ from modelyard.errors import AlreadyExistsError, ConflictError, InvalidParameter
 from modelyard.feature_groups import versions
 from modelyard.feature_groups.definition import Definition, Input
 from modelyard.feature_groups.lineage import find_cycle, set_inputs
-from modelyard.feature_groups.online import online_indexing
+from modelyard.feature_groups.online.groups import online_indexing
+from modelyard.feature_groups.queries.sql import Query
 from modelyard.feature_groups.records import FeatureGroup, SourceType, VersionStatus
-from modelyard.feature_groups.sql import Query
 from modelyard.feature_groups.tables import get_feature_group, newest_versions, unknown_table
 from modelyard.ids import FeatureGroupId, OrganizationId, new_id
 from modelyard.online_rows.tables import add_table

@@ -5,9 +5,9 @@ from sqlalchemy.orm import Session
 from modelyard.database import JsonObject
 from modelyard.execution import RunContext, RunKind
 from modelyard.feature_groups.downloads import ENCODE, encode, give_up_encoding
-from modelyard.feature_groups.exports import EXPORT, export, give_up_export
+from modelyard.feature_groups.exports.exporting import EXPORT, export, give_up_export
 from modelyard.feature_groups.materialize import make_version
-from modelyard.feature_groups.operations import QUERY, execute, give_up_query
+from modelyard.feature_groups.queries.operations import QUERY, execute, give_up_query
 from modelyard.feature_groups.requests import MATERIALIZE
 from modelyard.ids import FeatureGroupVersionId
 

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from modelyard.clock import iso
 from modelyard.database import JsonObject
-from modelyard.feature_groups.code import Code
 from modelyard.feature_groups.definition import Definition
-from modelyard.feature_groups.destinations import destination_of
+from modelyard.feature_groups.exports.destinations import destination_of
+from modelyard.feature_groups.functions.code import Code
 from modelyard.feature_groups.records import (
     FeatureGroup,
     FeatureGroupInput,

@@ -18,7 +18,7 @@ from modelyard.errors import AlreadyExistsError, ConflictError
 from modelyard.feature_groups import versions
 from modelyard.feature_groups.definition import Definition
 from modelyard.feature_groups.lineage import named_users, users_of
-from modelyard.feature_groups.online import online_indexing
+from modelyard.feature_groups.online.groups import online_indexing
 from modelyard.feature_groups.pruning import forget_group, prune_dataset
 from modelyard.feature_groups.records import FeatureGroup, FeatureGroupVersion, SourceType
 from modelyard.feature_groups.registering import find_in_any_case

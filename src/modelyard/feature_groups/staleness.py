@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modelyard.feature_groups.code import Code
+from modelyard.feature_groups.functions.code import Code
 from modelyard.feature_groups.lineage import ancestors, in_order
-from modelyard.feature_groups.online import online_table_of
+from modelyard.feature_groups.online.groups import online_table_of
 from modelyard.feature_groups.records import FeatureGroup, FeatureGroupVersion, VersionStatus
 from modelyard.feature_groups.tables import newest_versions
 from modelyard.ids import FeatureGroupId

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy.orm import Session
 
 from modelyard.execution import RunContext
-from modelyard.feature_groups.code import Code
+from modelyard.feature_groups.functions.code import Code
 from modelyard.feature_groups.generating import generate
 from modelyard.feature_groups.lineage import Edges, ancestors, in_order
 from modelyard.feature_groups.materialize import MaterializationFailed, ensure_versions

@@ -14,10 +14,10 @@ from modelyard.clock import utc_now
 from modelyard.database import JsonObject
 from modelyard.execution import RunContext, RunState
 from modelyard.execution.records import Run
-from modelyard.feature_groups import exports
-from modelyard.feature_groups.code import Code
+from modelyard.feature_groups.exports import exporting as exports
+from modelyard.feature_groups.functions.code import Code
 from modelyard.feature_groups.lineage import note_version_users
-from modelyard.feature_groups.online import is_written_since
+from modelyard.feature_groups.online.groups import is_written_since
 from modelyard.feature_groups.pruning import prune
 from modelyard.feature_groups.records import (
     TRANSITIONS,

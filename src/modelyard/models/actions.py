@@ -18,15 +18,15 @@ from modelyard.feature_groups.tables import get_feature_groups
 from modelyard.ids import DeploymentId, FeatureGroupId, ModelId, ModelVersionId, ProjectId
 from modelyard.models import describe, removal, revisions
 from modelyard.models.answering import answer
+from modelyard.models.code.receiving import check_arrived
 from modelyard.models.definition import Changes, check_flag, check_training_config
+from modelyard.models.dry_runs.validations import ensure_valid
 from modelyard.models.events import ModelEvents
 from modelyard.models.heads import find_head
-from modelyard.models.receiving import check_arrived
 from modelyard.models.records import Model, ModelVersion
 from modelyard.models.retrain import Overrides, start_training
 from modelyard.models.sizes import CpuSize, check_memory
 from modelyard.models.trainings import function_logs, model_metrics
-from modelyard.models.validations import ensure_valid
 from modelyard.models.versions import get_model, get_model_version, newest_complete
 from modelyard.models.wire import FunctionLogsShape, ModelMetricsShape, ModelShape, ModelVersionShape
 from modelyard.projects.access import get_project, note_occupant

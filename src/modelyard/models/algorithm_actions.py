@@ -19,7 +19,7 @@ from modelyard.ids import FeatureGroupId, ModelId, ModelVersionId, ProjectId
 from modelyard.models import describe
 from modelyard.models.definition import TIMEOUT, check_training_config
 from modelyard.models.records import Model, ModelVersion
-from modelyard.models.seeds import KEY as SEED
+from modelyard.models.reproduction.seeds import KEY as SEED
 from modelyard.models.versions import check_complete, get_model, get_model_version, tables_of
 from modelyard.models.wire import ModelShape
 from modelyard.projects.access import get_project

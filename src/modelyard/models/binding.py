@@ -2,7 +2,8 @@
 
 from modelyard.container import Container
 from modelyard.datasets.events import UploadEvents
-from modelyard.models import import_actions, receiving, refreshing
+from modelyard.models import import_actions, refreshing
+from modelyard.models.code import receiving
 from modelyard.models.events import ModelEvents
 
 

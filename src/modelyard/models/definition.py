@@ -18,9 +18,9 @@ import msgspec
 from modelyard.database import JsonObject
 from modelyard.errors import InvalidParameterError
 from modelyard.ids import ApplicationConnectorId, Digest
+from modelyard.models.code.trees import Tree, check_tree
 from modelyard.models.records import ModelRevision, SourceType
 from modelyard.models.sizes import CpuSize
-from modelyard.models.trees import Tree, check_tree
 from modelyard.source_code.check import Checker, CheckReport, CheckRequest
 from modelyard.source_code.pins import KnownModules
 

@@ -17,13 +17,13 @@ from modelyard.clock import iso
 from modelyard.database import JsonObject
 from modelyard.execution.waiting import what_it_waits_for
 from modelyard.ids import Digest, ModelId, ModelVersionId, RevisionId
-from modelyard.models import code_sources
+from modelyard.models.code import code_sources
+from modelyard.models.code.receiving import pending_of
 from modelyard.models.freshness import find_stale
-from modelyard.models.provenance import made_from
-from modelyard.models.receiving import pending_of
 from modelyard.models.records import ENDED, CodeArrival, Model, ModelRevision, ModelVersion, VersionStatus
+from modelyard.models.reproduction.provenance import made_from
+from modelyard.models.reproduction.wire import ReproductionShape
 from modelyard.models.schedules import schedules_of_models
-from modelyard.models.version_wire import ReproductionShape
 from modelyard.models.versions import read_texts
 from modelyard.models.wire import Config, DeployableAlgorithmShape, ModelLocationShape, ModelShape, ModelVersionShape
 from modelyard.refresh.wire import RefreshScheduleShape

@@ -18,7 +18,7 @@ from modelyard.feature_groups.tables import get_feature_groups
 from modelyard.ids import DeploymentId, FeatureGroupId, ModelId, ModelVersionId, RunId, UserId, new_id
 from modelyard.models.definition import fingerprint
 from modelyard.models.records import Model, ModelRevision, ModelVersion, VersionStatus
-from modelyard.models.seeds import seed_of
+from modelyard.models.reproduction.seeds import seed_of
 from modelyard.models.sizes import CpuSize, Size, demand
 from modelyard.settings import Settings
 from modelyard.source_code.pins import Modules

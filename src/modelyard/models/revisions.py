@@ -19,11 +19,11 @@ from modelyard.feature_groups.records import FeatureGroup
 from modelyard.feature_groups.tables import get_by_table_names
 from modelyard.ids import FeatureGroupId, ModelId, OrganizationId, ProjectId, RevisionId, new_id
 from modelyard.models import definition as definitions
+from modelyard.models.code.trees import Tree, read_tree
 from modelyard.models.definition import Changes, Definition
 from modelyard.models.heads import find_head, lock_head, put_text
 from modelyard.models.records import Model, ModelRevision
 from modelyard.models.retrain import start_training
-from modelyard.models.trees import Tree, read_tree
 from modelyard.models.versions import read_texts
 from modelyard.projects.access import get_project, note_occupant
 from modelyard.source_code.check import Checker

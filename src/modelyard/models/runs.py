@@ -14,15 +14,19 @@ from modelyard.database import JsonObject
 from modelyard.execution import Permanent, RunContext, RunKind
 from modelyard.feature_groups import lineage
 from modelyard.ids import FeatureGroupId, ModelVersionId
-from modelyard.models import bringing, exporting, receiving, reproducing, training, trials
+from modelyard.models import bringing, training
+from modelyard.models.code import receiving
+from modelyard.models.dry_runs import trials
+from modelyard.models.dry_runs.validations import VALIDATE
 from modelyard.models.events import ModelEvents
+from modelyard.models.exports import exporting
 from modelyard.models.heads import put_text
 from modelyard.models.outputs import Outputs
 from modelyard.models.records import ENDED, Model, ModelRevision, ModelVersion, VersionStatus
+from modelyard.models.reproduction import reproducing
 from modelyard.models.retrain import TRAIN
 from modelyard.models.sizes import CpuSize, Size
 from modelyard.models.training import Pins, Plan, Trained, TrainingFailed
-from modelyard.models.validations import VALIDATE
 from modelyard.models.versions import code_of, read_texts, requirements_of, tables_of
 from modelyard.source_code.pins import Pins as ModulePins
 from modelyard.source_code.pins import read_sources

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from modelyard.models.version_wire import MadeFromShape, ReproductionShape
+from modelyard.models.reproduction.wire import MadeFromShape, ReproductionShape
 from modelyard.refresh.wire import RefreshScheduleShape
 
 Config = dict[str, Any]

@@ -1,0 +1,1 @@
+"""Groups within projects: which a project uses, and what their columns are there."""

@@ -1,0 +1,1 @@
+"""Trained versions as zips that run anywhere."""

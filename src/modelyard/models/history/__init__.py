@@ -1,0 +1,1 @@
+"""The revisions of a model: listed, described, compared, brought back."""
