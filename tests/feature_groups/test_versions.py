@@ -189,7 +189,7 @@ def test_what_stands_on_a_dataset_or_its_version_is_named(shared: Tables, client
     client.delete_feature_group(upper)
     shared.put("elsewhere", a=[1])
     client.update_python_model(model.model_id, training_input_tables=["elsewhere"])
-    with pytest.raises(abacusai.client.ConflictError, match=r"model version .*Stander.*was made from"):
+    with pytest.raises(abacusai.client.ConflictError, match=r"model version .*Stander"):
         client.delete_dataset(dataset.dataset_id)
     client.delete_model(model.model_id)
     client.delete_dataset(dataset.dataset_id)
