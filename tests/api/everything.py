@@ -182,6 +182,7 @@ PLAIN: dict[str, Callable[[Everything], object]] = {
     "connectionString": lambda _: "AccountName=account;AccountKey=a2V5",
     "service": lambda _: "POSTGRESQL",
     "primaryKey": lambda _: "id",
+    "queryData": lambda _: {"x": 1},
     "data": lambda _: {"id": "1"},
 }
 #: As above, where a name means another thing in one action than elsewhere.

@@ -33,6 +33,8 @@ def test_no_other_page_changes_anything(shared_yard: Yard, name: str) -> None:
 def test_what_changes_anything_is_known_by_its_verb_or_says_so() -> None:
     assert {name for name, action in ACTIONS.items() if not action.writes and action.verb != "GET"} == {
         "describeAsyncFeatureGroupOperation",
+        "getCustomTrainFunctionInfo",
+        "getTrainingConfigOptions",
         "listProjectsDashboard",
         *LANE,
     }

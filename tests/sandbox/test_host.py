@@ -167,3 +167,12 @@ def _wait_for_warm(sandbox: Sandbox) -> None:
     while sandbox._warm.count() < 1:
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_guest_that_is_ended_again_takes_nobody_elses_descriptor(sandbox: Sandbox, interpreter: Interpreter) -> None:
+    guest = sandbox.start(interpreter, Limits(), preload=(), name="ended twice")
+    guest.kill()
+    others = [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC) for _ in range(64)]  # they get the numbers that are free
+    guest.kill()
+    for other in others:
+        os.close(other)  # raises if somebody else has closed it

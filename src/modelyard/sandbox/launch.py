@@ -15,11 +15,13 @@ import subprocess
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO
 
 _PIPE_BYTES = 1 << 20
 _F_SETPIPE_SZ = 1031
+#: In place of a handle that was given back.
+CLOSED = -1
 
 
 @dataclass(slots=True)
@@ -35,10 +37,12 @@ class Launched:
     init_handle: int
     #: Whether there are walls around it.
     walled: bool
+    #: Nobody uses the handle while it is given back: its number may be another's in the next moment.
+    closing: threading.Lock = field(default_factory=threading.Lock)
 
     def kill(self) -> None:
         """Ends every process of the guest."""
-        with contextlib.suppress(OSError):
+        with self.closing, contextlib.suppress(OSError):
             signal.pidfd_send_signal(self.init_handle, signal.SIGKILL)
         if not self.walled:
             with contextlib.suppress(OSError):
@@ -48,13 +52,18 @@ class Launched:
 
     def is_gone(self, timeout_s: float) -> bool:
         """Whether no process of the guest is left; known behind walls only, where the first process goes last."""
+        if self.init_handle == CLOSED:
+            return True
         ended = select.poll()
         ended.register(self.init_handle, select.POLLIN)
         return self.walled and bool(ended.poll(timeout_s * 1000))
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            os.close(self.init_handle)
+        """Gives the handle back; may be called again, when its number may be somebody else's already."""
+        with self.closing:
+            handle, self.init_handle = self.init_handle, CLOSED
+            if handle != CLOSED:
+                os.close(handle)
 
 
 class Launcher:

@@ -48,6 +48,7 @@ class ScratchRoot:
         # Held as long as this process lives: the sign that the folder is in use.
         self._lock = os.open(self._folder, _DIRECTORY)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._closed = False
 
     def make(self, owner: int | None) -> Path:
         """A new empty scratch folder that user id `owner` may write."""
@@ -59,7 +60,8 @@ class ScratchRoot:
 
     def close(self) -> None:
         remove(self._folder)
-        with contextlib.suppress(OSError):
+        if not self._closed:
+            self._closed = True
             os.close(self._lock)
 
 
