@@ -246,10 +246,12 @@ def _postgresql() -> Iterator[Any]:
 
 def _kill_postgresql(server: Any) -> None:
     """The server and all of its processes, at once; then it is started again, as a service manager does."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if (entry / "cwd").readlink() == server.pgdata:
-                _kill(int(entry.name))
+    while found := _processes_in(server.pgdata):
+        for pid in found:
+            _kill(pid)
+        time.sleep(0.02)
+    # A killed server may stay in the table of processes for a while, and would be taken for one that runs.
+    (server.pgdata / "postmaster.pid").unlink(missing_ok=True)
     for _ in range(20):
         try:
             server.ensure_postgres_running()
@@ -258,6 +260,15 @@ def _kill_postgresql(server: Any) -> None:
         else:
             return
     raise RuntimeError("PostgreSQL did not start again")
+
+
+def _processes_in(folder: Path) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (entry / "cwd").readlink() == folder:
+                found.append(int(entry.name))
+    return found
 
 
 # -- what must be so in the end -----------------------------------------------------------------------------------
