@@ -4,6 +4,7 @@ import pytest
 
 from modelyard.actions import Action, FileBytes, RawBytes
 from modelyard.app import all_actions
+from tests.contract.groups import WHOLE
 from tests.contract.sdk import SdkAction, read_actions
 
 OURS = all_actions()
@@ -91,6 +92,15 @@ def test_how_many_of_the_clients_actions_exist() -> None:
 @pytest.mark.parametrize("name", NEEDED)
 def test_every_needed_action_exists(name: str) -> None:
     assert name in OURS
+
+
+@pytest.mark.parametrize(("group", "count"), [
+    ("projects", 21), ("datasets and uploads", 26), ("feature groups", 37), ("versions, SQL, download, export", 24),
+    ("rows online", 9), ("Python functions and modules", 10), ("connectors", 19), ("refresh policies", 10),
+])  # fmt: skip
+def test_a_group_of_actions_is_here_as_a_whole(group: str, count: int) -> None:
+    assert len(WHOLE[group]) == count
+    assert set(WHOLE[group]) <= set(SHARED)
 
 
 @pytest.mark.parametrize("name", SHARED)

@@ -1,7 +1,7 @@
 """Bytes of files on their way out: pieces are read in a thread, each sent as it is.
 
-Pieces of a megabyte were the quickest: for smaller ones the way to the thread and back counts, larger ones fall out of
-the processor's caches between the read and the send. Whoever leaves in the middle ends the reading.
+Pieces of a megabyte were quicker than such of four, which fall out of the processor's caches between the read and the
+send; for much smaller ones the way to the thread and back would count. Whoever leaves in the middle ends the reading.
 """
 
 import asyncio
