@@ -63,8 +63,10 @@ def test_a_killed_demo_takes_its_server_along(home: Path) -> None:
 @pytest.mark.sandbox
 def test_ctrl_c_ends_the_demo_and_its_server(home: Path) -> None:
     demo = subprocess.Popen(
-        [*COMMAND, "demo"], env=demo_environment(home), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        # A shell that runs the tests in the background has them, and what they start, ignore Ctrl-C.
+        ["env", "--default-signal=INT", *COMMAND, "demo"],
+        env=demo_environment(home), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
     with demo:
         wait_until(lambda: len(descendants(demo.pid)) >= 3)
         time.sleep(0.5)
