@@ -185,8 +185,9 @@ def _upload(client: Client, uploader: int, done: Chaos, ending: threading.Event)
         if not upload:
             continue
         for part, piece in enumerate((content[:middle], content[middle:]), 1):
-            while client.upload(upload["uploadId"], part, piece) is None and not ending.wait(0.05):
-                pass
+            while client.upload(upload["uploadId"], part, piece) is None:
+                if ending.wait(0.05):
+                    return  # nobody was told that it is whole
         if client.call("markUploadComplete", uploadId=upload["uploadId"]) is not None:
             done.tables[upload["datasetVersion"]] = upload["datasetId"]
 
