@@ -28,14 +28,19 @@ def agent_process(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def guests(home: Path) -> list[str]:
-    """Command lines of the guests that belong to that house."""
-    found = []
+def guest_processes(home: Path) -> dict[int, str]:
+    """Process -> command line of the guests that belong to that house."""
+    found = {}
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
         if str(home) in line and "bwrap" in line:
-            found.append(line)
+            found[int(entry.parent.name)] = line
     return found
+
+
+def guests(home: Path) -> list[str]:
+    """Their command lines alone."""
+    return list(guest_processes(home).values())

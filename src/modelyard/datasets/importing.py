@@ -89,6 +89,8 @@ def import_files(run: RunContext, files: Sequence[Arrived], reading: Reading) ->
         raise ImportFailed(f"The file could not be read: {error}") from error
     if outcome.error is not None or outcome.collected is None:
         run.check_cancelled()
+        if outcome.error is not None and outcome.error.was_killed:
+            raise Retry(_sentence(outcome.error, limits))
         raise ImportFailed(_sentence(outcome.error, limits))
     return outcome.collected
 

@@ -164,5 +164,7 @@ def _encode(run: RunContext, table: Table) -> list[Digest]:
         raise Retry(f"the rows could not be encoded: {error}") from error
     run.check_cancelled()
     if outcome.error is not None or not outcome.collected:
+        if outcome.error is not None and outcome.error.was_killed:
+            raise Retry(outcome.error.sentence)
         raise Permanent(outcome.error.sentence if outcome.error else "no file was left")
     return outcome.collected

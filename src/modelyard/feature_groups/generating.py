@@ -125,5 +125,7 @@ def _failure(run: RunContext, error: GuestError | None, lock: str) -> Failure:
         return Failure("The code gave no table", lock=lock)
     if error.kind == FailureKind.CANCELLED:
         run.check_cancelled()
+    if error.was_killed:
+        raise Retry(error.sentence)
     exception = {"type": error.type, "value": error.value, "traceback": error.traceback}
     return Failure(error.sentence, exception, lock)

@@ -227,6 +227,8 @@ def _failure(run: RunContext, error: GuestError | None, usage: JsonObject) -> Tr
         return TrainingFailed("The training gave no result.", usage=usage)
     if error.kind == FailureKind.CANCELLED:
         run.check_cancelled()
+    if error.was_killed:
+        raise Retry(error.sentence)
     exception: dict[str, Any] = {"type": error.type, "value": error.value, "traceback": error.traceback}
     return TrainingFailed(error.sentence, {name: clean(text) for name, text in exception.items()}, usage)
 

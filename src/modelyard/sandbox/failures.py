@@ -47,6 +47,11 @@ class GuestError:
         """One line: what happened."""
         return self.value if self.kind != FailureKind.EXCEPTION else f"{self.type}: {self.value}".rstrip(": ")
 
+    @property
+    def was_killed(self) -> bool:
+        """True where somebody else ended it, mostly a machine whose memory ran out: worth another attempt."""
+        return self.kind == FailureKind.SIGNAL and self.type == signal.Signals.SIGKILL.name
+
 
 class SandboxUnavailable(Exception):
     """User code can't be walled in on this machine, and the settings do not allow to run it without walls."""
@@ -113,7 +118,10 @@ def exit_error(status: int) -> GuestError:
     number = -status if status < 0 else status - 128
     if number in set(signal.Signals):
         name = signal.Signals(number).name
-        more = " (a segmentation fault, as compiled code can cause)" if name == "SIGSEGV" else ""
+        more = {
+            "SIGKILL": " (as a machine does whose memory runs out)",
+            "SIGSEGV": " (a segmentation fault, as compiled code can cause)",
+        }.get(name, "")
         return GuestError(FailureKind.SIGNAL, name, f"The process was ended by the signal {name}{more}.")
     return GuestError(
         FailureKind.EXIT, "ProcessExit", f"The process ended by itself with status {status} before there was a result."

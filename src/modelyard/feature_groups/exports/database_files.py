@@ -55,6 +55,8 @@ def write_file(run: RunContext, database: Database, order: Order, table: Table, 
     if outcome.error is None:
         return
     run.check_cancelled()
+    if outcome.error.was_killed:
+        raise Retry(outcome.error.sentence)
     refused = (outcome.error.value or "").partition("\n")
     if outcome.error.type == "RowRefused":
         row, _, words = refused[2].partition("\n")

@@ -113,7 +113,8 @@ class _Guest:
             raise self._failure
         if self._outcome is None or self._outcome.error is not None:
             self._run.check_cancelled()
-            raise StreamFailed(_sentence(self._outcome.error if self._outcome else None))
+            error = self._outcome.error if self._outcome else None
+            raise (Retry if error is not None and error.was_killed else StreamFailed)(_sentence(error))
 
     def _work(self) -> None:
         run = self._run

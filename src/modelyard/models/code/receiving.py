@@ -184,6 +184,8 @@ def _unpacked(run: RunContext, archive: IO[bytes], kind: str) -> Tree:
         raise CodeRefused(f"The archive can't be used as code: {error}") from error
     if outcome.error is not None or outcome.collected is None:
         run.check_cancelled()
+        if outcome.error is not None and outcome.error.was_killed:
+            raise Retry(_sentence(outcome.error))
         raise CodeRefused(_sentence(outcome.error))
     return outcome.collected
 
