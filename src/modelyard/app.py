@@ -32,6 +32,7 @@ from modelyard.datasets import version_actions as datasets_version_actions
 from modelyard.deployments import actions as deployments_actions
 from modelyard.deployments import binding as deployments_binding
 from modelyard.deployments import lookup_actions as deployments_lookup_actions
+from modelyard.deployments import option_actions as deployments_option_actions
 from modelyard.deployments import runs as deployments_runs
 from modelyard.deployments.routing import Routing
 from modelyard.environments import Environments
@@ -137,7 +138,11 @@ SLICES = (
         models_runs,
         models_binding,
     ),
-    Slice((deployments_actions, deployments_lookup_actions), deployments_runs, deployments_binding),
+    Slice(
+        (deployments_actions, deployments_lookup_actions, deployments_option_actions),
+        deployments_runs,
+        deployments_binding,
+    ),
     Slice((batch_predictions_actions,), batch_predictions_runs, batch_predictions_binding),
     Slice((upkeep_actions,), upkeep_runs),
 )

@@ -98,6 +98,8 @@ class Deployment(Record):
     #: The arguments above win over what a call says, instead of filling in what it leaves out.
     arguments_override: Mapped[bool] = mapped_column(default=False)
     batch_streaming_updates: Mapped[bool] = mapped_column(default=False)
+    #: What was set of `options.DeploymentOptions`.
+    options: Mapped[JsonObject | None]
     #: A serving is one version being served by one run. This one answers, or comes up first.
     serving_id: Mapped[ServingId | None]
     #: The serving of a switch under way; it stays here until the gateways have learned of it.

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.database import Database, JsonObject
 from modelyard.deployments.changes import TOPIC, read_revision
+from modelyard.deployments.options import DeploymentOptions, read_options
 from modelyard.deployments.records import Deployment, DeploymentStatus, DeploymentToken, Replica, ReplicaState
 from modelyard.execution.liveness import machine_name
 from modelyard.ids import (
@@ -64,6 +65,7 @@ class Route(NamedTuple):
     calls_per_second: int | None
     arguments: JsonObject | None
     arguments_override: bool
+    options: DeploymentOptions
     places: tuple[Place, ...]
 
 
@@ -204,5 +206,6 @@ def _route(deployment: Deployment, places: list[Place]) -> Route:
         calls_per_second=deployment.calls_per_second,
         arguments=deployment.default_prediction_arguments,
         arguments_override=deployment.arguments_override,
+        options=read_options(deployment.options),
         places=tuple(place for place in places if place.serving_id == deployment.serving_id),
     )

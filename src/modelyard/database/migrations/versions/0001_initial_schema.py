@@ -121,6 +121,7 @@ def upgrade() -> None:
     sa.Column('default_prediction_arguments', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('arguments_override', sa.Boolean(), nullable=False),
     sa.Column('batch_streaming_updates', sa.Boolean(), nullable=False),
+    sa.Column('options', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('serving_id', sa.String(), nullable=True),
     sa.Column('pending_serving_id', sa.String(), nullable=True),
     sa.Column('former_serving_id', sa.String(), nullable=True),
