@@ -65,15 +65,16 @@ class Guest:
 
     def await_ready(self, timeout_s: float) -> None:
         """Waits until the guest has booted. GuestNotStarted, with what it printed, if it ends before."""
+        why = f"the guest was not ready within {timeout_s:g} seconds"
         try:
             frame = self._channel.receive(time.monotonic() + timeout_s, lambda: None)
         except (ChannelClosed, ChannelGarbage):
-            frame = None
+            frame, why = None, self._after_silence().sentence
         if frame is None or frame.event != "ready":
             self.stop()
             words = self._output.early_text().strip()
             self.kill()
-            raise GuestNotStarted(words or f"the guest was not ready within {timeout_s:g} seconds")
+            raise GuestNotStarted(words or why)
 
     def adopt(self, limits: Limits, on_output: Listener | None) -> None:
         """Gives a waiting guest to a run: its limits hold from now on, its output goes there."""

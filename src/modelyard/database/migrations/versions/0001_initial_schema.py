@@ -350,7 +350,7 @@ def upgrade() -> None:
     sa.Column('memory_gib', sa.Double(), nullable=False),
     sa.Column('gpus', sa.BigInteger(), nullable=False),
     sa.Column('attempt', sa.BigInteger(), nullable=False),
-    sa.Column('max_attempts', sa.BigInteger(), nullable=False),
+    sa.Column('max_attempts', sa.BigInteger(), nullable=True),
     sa.Column('fence', sa.BigInteger(), nullable=False),
     sa.Column('claimed_by', sa.String(), nullable=True),
     sa.Column('lease_until', modelyard.database.records.Utc(), nullable=True),
