@@ -11,7 +11,7 @@ from benchmarks.measure import Options, Row, as_markdown, load
 
 NAMES = (
     "predict", "update", "start", "table", "imports", "environment", "queries", "listing", "models", "online",
-    "downloads",
+    "downloads", "trainings",
 )  # fmt: skip
 
 
@@ -24,11 +24,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=usual.seconds, help="seconds of load in each repetition")
     parser.add_argument("--rows", type=int, default=usual.rows, help="rows of the large table")
     parser.add_argument("--megabytes", type=int, default=usual.megabytes, help="size of the file that is imported")
+    parser.add_argument("--trainings", type=int, default=usual.trainings, help="trainings that are begun at once")
     given = parser.parse_args()
     unknown = [name for name in given.names if name not in NAMES]
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
-    options = Options(given.rounds, given.seconds, given.rows, given.megabytes)
+    options = Options(given.rounds, given.seconds, given.rows, given.megabytes, given.trainings)
     return _run_all(given.names or list(NAMES), options)
 
 

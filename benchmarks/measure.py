@@ -18,6 +18,8 @@ class Options:
     rows: int = 10_000_000
     #: Size of the imported file.
     megabytes: int = 200
+    #: Trainings that are begun at once.
+    trainings: int = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -26,6 +27,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     host: str = "127.0.0.1"
     #: Port the gateway binds.
     port: int = 8585
+    #: Gateway processes that answer on that port together; more than one pays from some four cores on.
+    gateways: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     #: URL under which clients reach the gateway; empty means http://host:port.
     public_url: str = ""
     #: Further host names that requests may carry in their Host header.

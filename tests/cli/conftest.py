@@ -18,28 +18,37 @@ from tests.waiting import wait_until
 COMMAND = [sys.executable, "-m", "modelyard"]
 
 
-def environment(home: Path) -> dict[str, str]:
-    """What a command of these tests sees: its home, and the cache that all tests share."""
+def environment(home: Path, **settings: object) -> dict[str, str]:
+    """What a command of these tests sees: its home, the cache that all tests share, and settings."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MODELYARD_")}
-    return inherited | {"MODELYARD_HOME": str(home), "MODELYARD_CACHE": str(shared_cache())}
+    given = {f"MODELYARD_{name.upper()}": str(value) for name, value in settings.items()}
+    return inherited | {"MODELYARD_HOME": str(home), "MODELYARD_CACHE": str(shared_cache())} | given
 
 
-def run_command(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_command(home: Path, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
     """One command from start to end."""
     return subprocess.run(
-        [*COMMAND, *arguments], env=environment(home), capture_output=True, text=True, timeout=60, check=False
+        [*COMMAND, *arguments],
+        env=environment(home, **settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
 class Served:
     """A running `modelyard serve`."""
 
-    def __init__(self, home: Path, *arguments: str) -> None:
+    def __init__(self, home: Path, *arguments: str, **settings: object) -> None:
         name = uuid.uuid4().hex
         self.home, self._out, self._log = home, home / f"{name}.out", home / f"{name}.log"
         with self._out.open("w") as out, self._log.open("w") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "serve", "--port", "0", *arguments], env=environment(home), stdout=out, stderr=log
+                [*COMMAND, "serve", "--port", "0", *arguments],
+                env=environment(home, **settings),
+                stdout=out,
+                stderr=log,
             )
 
     @property
@@ -66,9 +75,13 @@ class Served:
             return answer.status_code, answer.content
 
     def child(self, name: str) -> int:
-        """The process id of the gateway or the agent."""
+        """The process id of the gateway, the first where there are several, or of the agent."""
+        return next(iter(self.children(name)))
+
+    def children(self, name: str) -> list[int]:
+        """The process ids of the gateways, or of the agent."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return next(int(pid) for pid in children if f"{name}_process" in _command_line(int(pid)))
+        return [int(pid) for pid in children if f"{name}_process" in _command_line(int(pid))]
 
     def has_child(self, name: str, other_than: int) -> bool:
         """Whether such a child runs, and another one than that."""

@@ -1,7 +1,8 @@
-"""Keeps the gateway and the agent running: starts them, starts again what dies, ends both in good order.
+"""Keeps the gateways and the agent running: starts them, starts again what dies, ends all in good order.
 
-One thread, no locks: signals (a child's death among them) arrive as bytes in a pipe. It holds the listening socket, so
-the gateway can be killed without a caller being refused. When this process is killed, its children see their pipe end.
+One thread, no locks: signals (a child's death among them) arrive as bytes in a pipe. It holds the listening socket
+that all gateways share, so a gateway can be killed without a caller being refused. When this process is killed, its
+children see their pipe end.
 """
 
 import http.client
@@ -87,8 +88,12 @@ class Supervisor:
         self._agent = _Child(
             "agent", "modelyard.cli.agent_process", Orders(settings=settings, level=level), AGENT_STOP_S
         )
-        self._gateway = _Child("gateway", "modelyard.cli.gateway_process", gateway, GATEWAY_STOP_S)
-        self._children = [self._gateway, self._agent]
+        names = [f"gateway {number}" for number in range(1, settings.gateways + 1)]
+        self._gateways = [
+            _Child(name if len(names) > 1 else "gateway", "modelyard.cli.gateway_process", gateway, GATEWAY_STOP_S)
+            for name in names
+        ]
+        self._children = [*self._gateways, self._agent]
         self._signals, into = os.pipe()
         self._watched = [self._signals] if lifeline is None else [self._signals, lifeline]
         os.set_blocking(into, False)
@@ -153,15 +158,17 @@ class Supervisor:
 
     def _stop(self) -> int:
         print("stopping; once more ends everything at once", flush=True)
-        for child in (self._agent, self._gateway):
-            child.signal(signal.SIGTERM)
-            deadline = time.monotonic() + child.stop_s
-            while child.process and child.process.poll() is None:
-                if time.monotonic() > deadline:
-                    log.warning("the %s did not end within %.0f s and is killed", child.name, child.stop_s)
-                    break
-                if self._told_to_stop(min(deadline - time.monotonic(), 0.5)):
-                    return 130
+        for children in ([self._agent], self._gateways):
+            for child in children:
+                child.signal(signal.SIGTERM)
+            for child in children:
+                deadline = time.monotonic() + child.stop_s
+                while child.process and child.process.poll() is None:
+                    if time.monotonic() > deadline:
+                        log.warning("the %s did not end within %.0f s and is killed", child.name, child.stop_s)
+                        break
+                    if self._told_to_stop(min(deadline - time.monotonic(), 0.5)):
+                        return 130
         return 0
 
     def _kill(self) -> None:

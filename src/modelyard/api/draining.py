@@ -1,0 +1,34 @@
+"""A gateway that ends takes leave of its callers: kept connections are told by `Connection: close`, then closed.
+
+uvicorn closes idle connections at once, and a caller that sends in that very moment loses its call. Here an
+idle connection waits a moment for one more call, whose answer says that it is the last. `serving.py` gives
+`DrainingProtocol` to uvicorn.
+"""
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+#: Seconds for which an idle connection waits for the call whose answer can say goodbye.
+LEAVE_S = 1.0
+
+
+class DrainingProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, whose connections end with an answer wherever one is asked for in time."""
+
+    is_draining = False
+
+    def shutdown(self) -> None:
+        """Called by the server once it takes no new connections."""
+        self.is_draining = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+        else:
+            self.loop.call_later(LEAVE_S, self._leave)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self.is_draining and self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def _leave(self) -> None:
+        if (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing():
+            self.transport.close()
