@@ -5,7 +5,9 @@ idle connection waits a moment for one more call, whose answer says that it is t
 `DrainingProtocol` to uvicorn.
 """
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from typing import cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 #: Seconds for which an idle connection waits for the call whose answer can say goodbye.
 LEAVE_S = 1.0
@@ -19,16 +21,20 @@ class DrainingProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Called by the server once it takes no new connections."""
         self.is_draining = True
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.keep_alive = False
-        else:
+        if self._is_idle():
             self.loop.call_later(LEAVE_S, self._leave)
+        else:
+            self.cycle.keep_alive = False
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        if self.is_draining and self.cycle is not None:
+        if self.is_draining:
             self.cycle.keep_alive = False
 
     def _leave(self) -> None:
-        if (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing():
+        if self._is_idle() and not self.transport.is_closing():
             self.transport.close()
+
+    def _is_idle(self) -> bool:
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # none before the first request
+        return cycle is None or cycle.response_complete
