@@ -66,6 +66,9 @@ from modelyard.models.dry_runs import actions as models_validation_actions
 from modelyard.models.exports import actions as models_export_actions
 from modelyard.models.history import actions as models_revision_actions
 from modelyard.models.reproduction import actions as models_version_actions
+from modelyard.observability import actions as observability_actions
+from modelyard.observability import binding as observability_binding
+from modelyard.observability.logbook import Logbook
 from modelyard.online_rows import actions as online_rows_actions
 from modelyard.online_rows.retention import Sweeper
 from modelyard.online_rows.tokens import StreamingTokens
@@ -143,6 +146,7 @@ SLICES = (
         deployments_runs,
         deployments_binding,
     ),
+    Slice((observability_actions,), binding=observability_binding),
     Slice((batch_predictions_actions,), batch_predictions_runs, batch_predictions_binding),
     Slice((upkeep_actions,), upkeep_runs),
 )
@@ -185,7 +189,7 @@ def gateway(house: House, parts: Container | None = None) -> ASGIApp:
     parts = parts or gateway_parts(house)
     door = Door(house.actions, house.database, parts, house.settings, house.clock)
     application = build_application(door, house.actions, lambda: _problems(house))
-    return Lane(application, Routing(house.database), house.database, house.settings)
+    return Lane(application, Routing(house.database), house.database, house.settings, parts.get(Logbook))
 
 
 def agent(house: House, parts: Container | None = None) -> Agent:
@@ -210,6 +214,7 @@ def gateway_parts(house: House) -> Container:
     parts.add(RowWriter(house.database, house.clock))
     parts.add(StreamingTokens(house.database))
     parts.add(OnlineTargets(house.database))
+    parts.add(Logbook(house.database, house.settings, house.clock))
     _bind(parts)
     return parts
 

@@ -97,10 +97,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     replica_queue: int = 256
     #: Bytes that a run's stdout and stderr keep together; what is past it is counted and said.
     log_limit: int = 8 * 1024**2
-    #: Bytes that metrics.json and metrics.jsonl of a training may each have.
-    metrics_limit: int = 8 * 1024**2
-    #: Lines that metrics.jsonl may have.
-    metrics_steps: int = 200_000
     #: Scratch space of a guest, in GiB.
     scratch_gib: float = 20.0
     #: Processes and threads that one guest may have.
@@ -112,6 +108,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     prediction_body_limit: int = 32 * 1024**2
     #: Largest answer of a prediction.
     prediction_answer_limit: int = 128 * 1024**2
+    #: Calls of one deployment that each gateway writes to the prediction log a second, and failures besides; 0: none.
+    prediction_logs_a_second: int = 10
+    #: Bytes of what was asked, and of what was answered, that the prediction log keeps of a call; 0: none.
+    prediction_log_bytes: int = 4096
+    #: Days for which the prediction log keeps a call where its deployment's options do not say.
+    prediction_log_days: float = 7.0
+    #: Calls of one deployment that the prediction log keeps; the janitor removes the oldest past it.
+    prediction_log_rows: int = 100_000
+    #: Days for which the statistics of deployments are kept.
+    statistics_days: float = 90.0
     #: Largest part of an upload.
     part_limit: int = 128 * 1024**2
     #: Largest upload.

@@ -16,7 +16,8 @@ from modelyard.accounts.first_run import add_organization, add_user
 from modelyard.accounts.keys import create_key
 from modelyard.actions import Action, Parameter
 from modelyard.clock import utc_now
-from modelyard.ids import ModelId, OrganizationId, ProjectId
+from modelyard.ids import ModelId, OrganizationId, ProjectId, new_id
+from modelyard.observability.records import PredictionLog
 from tests.deployments.conftest import Workshop
 from tests.models.house import make_table
 from tests.yard import Yard
@@ -68,6 +69,7 @@ MEANING: dict[str, Callable[[Everything], object]] = {
         )
     },
     "sinceProjectId": one("projectId"),
+    "lastLogRequestId": one("requestId"),
     "baseModelRevision": one("modelRevision"),
     "startAfterRevision": one("modelRevision"),
     "baseModelVersion": one("modelVersion"),
@@ -159,6 +161,8 @@ PLAIN: dict[str, Callable[[Everything], object]] = {
     "writeMode": lambda _: "REPLACE",
     "databaseFeatureMapping": lambda _: {},
     "enable": lambda _: False,
+    "startDate": lambda _: "2026-03-01",
+    "endDate": lambda _: "2026-03-02",
     "part": lambda _: 0,
     "partNumber": lambda _: 1,
     "problemType": lambda _: "regression",
@@ -227,6 +231,14 @@ def _json(value: object) -> str:
     return json.dumps(value)
 
 
+def logged_call(deployment_id: str, request_id: str) -> PredictionLog:
+    """A call in the deployment's log."""
+    return PredictionLog(
+        deployment_id=deployment_id, timestamp_ms=1, request_id=request_id, action="predict", status=200, took_us=1,
+        query_size=2, query=b"{}", response_size=1, response=b"1",
+    )  # fmt: skip
+
+
 def make_everything(yard: Yard, organization_id: OrganizationId, prefix: str) -> Everything:
     """Makes one of each in the organisation whose key the yard calls with. No agent is needed."""
     table_name = f"{prefix}_rows"
@@ -244,6 +256,9 @@ def make_everything(yard: Yard, organization_id: OrganizationId, prefix: str) ->
     model_version = bench.make_version(model_id=ModelId(model["modelId"]))
     deployment_id = yard.call("createDeployment", modelVersion=model_version, start=False)["deploymentId"]
     token = bench.token()
+    request_id = new_id()
+    with yard.database.write() as session:
+        session.add(logged_call(deployment_id, request_id))
     batch = yard.call("createBatchPrediction", deploymentId=deployment_id, inputFeatureGroups={"ROWS": group_id})
     begun = yard.call("startBatchPrediction", batchPredictionId=batch["batchPredictionId"])
     policy = yard.call("createRefreshPolicy", cron="0 4 * * *", refreshType="MODEL", modelIds=[model["modelId"]])
@@ -280,6 +295,7 @@ def make_everything(yard: Yard, organization_id: OrganizationId, prefix: str) ->
         "projectId": project_id,
         "refreshPipelineRunId": fired["refreshPipelineRunId"],
         "refreshPolicyId": policy["refreshPolicyId"],
+        "requestId": request_id,
         "sqlFeatureGroupId": made["featureGroupId"],
         "streamingToken": yard.call("createStreamingToken")["streamingToken"],
         "uploadId": upload["uploadId"],

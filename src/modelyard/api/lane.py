@@ -17,6 +17,7 @@ from typing import Any
 
 from modelyard.accounts.keys import Holder
 from modelyard.api.envelope import failure_bytes
+from modelyard.api.exchange import Exchange
 from modelyard.api.keyring import Keyring
 from modelyard.api.lane_forms import Target, fill_in, read_target, rewrite
 from modelyard.database import Database
@@ -40,6 +41,7 @@ from modelyard.errors import (
     RequestTooLargeError,
     TooManyRequestsError,
 )
+from modelyard.observability.logbook import Logbook
 from modelyard.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -73,8 +75,10 @@ class ClientLeft(Exception):
 class Lane:
     """An ASGI application that answers predictions and hands everything else on."""
 
-    def __init__(self, application: Application, routing: Routing, database: Database, settings: Settings) -> None:
-        self._application, self._routing, self._settings = application, routing, settings
+    def __init__(
+        self, application: Application, routing: Routing, database: Database, settings: Settings, logbook: Logbook
+    ) -> None:
+        self._application, self._routing, self._settings, self._logbook = application, routing, settings, logbook
         self._dispatch: Dispatch | None = None
         self._targets: dict[bytes, Target] = {}
         self._keys = Keyring(database)
@@ -93,37 +97,42 @@ class Lane:
             return
         began = time.perf_counter()
         self._serial += 1
-        request_id = f"{self._prefix}{self._serial:010x}"
-        target: Target | None = None
+        exchange = Exchange(kind, f"{self._prefix}{self._serial:010x}")
         try:
-            target = self._target(scope["query_string"])
-            body = await self._read(scope, receive, target, kind)
-            if not target.is_plain or body[:1] != b"{":
-                target, body = rewrite(target, scope, body)
-            line = self._find(target, scope)
-            if line is None or line.route.status != DeploymentStatus.ACTIVE:
-                line = await self._find_anew(target, scope)
-            if line.route.arguments:
-                body = fill_in(body, line.route.arguments, override=line.route.arguments_override)
-            answering = self._asking.ask(line, kind, body)
-            answer = await (_unless_left(answering, receive) if line.is_waiting else answering)
-            line.calls += 1
-            if answer.status == Status.OK:
-                await self._succeed(send, answer.body, request_id)
-                status = 200
-            else:
-                line.failures += 1
-                raise self._error(answer)
+            await self._answer(scope, receive, send, exchange)
+            status = 200
         except ApiError as error:
-            status = error.status
-            await self._fail(send, error, request_id)
+            exchange.error, status = error, error.status
+            await self._fail(send, error, exchange.request_id)
         except ClientLeft:
             status = 499
         except Exception:  # the API's door: the caller gets a clean answer, the log the details
-            log.exception("request %s: a prediction failed", request_id)
-            status = 500
-            await self._fail(send, InternalServerError(), request_id)
-        self._note(request_id, target, status, began)
+            log.exception("request %s: a prediction failed", exchange.request_id)
+            exchange.error, status = InternalServerError(), 500
+            await self._fail(send, exchange.error, exchange.request_id)
+        self._note(exchange, scope, status, began)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange) -> None:
+        target = self._target(scope["query_string"])
+        body = await self._read(scope, receive, target, exchange.kind)
+        if not target.is_plain or body[:1] != b"{":
+            target, body = rewrite(target, scope, body)
+        line = self._find(target, scope)
+        if line is None or line.route.status != DeploymentStatus.ACTIVE:
+            line = await self._find_anew(target, scope)
+        exchange.line, exchange.body, route = line, body, line.route
+        if route.options.body_limit is not None:
+            exchange.check_body(route.options.body_limit)
+        if route.arguments:
+            exchange.body = body = fill_in(body, route.arguments, override=route.arguments_override)
+        answering = self._asking.ask(line, exchange.kind, body)
+        answer = await (_unless_left(answering, receive) if line.is_waiting else answering)
+        if answer.status != Status.OK:
+            raise self._error(answer)
+        exchange.result = answer.body
+        if route.options.answer_limit is not None:
+            exchange.check_result(route.options.answer_limit)
+        await self._succeed(send, answer.body, exchange.request_id)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Reads the routing table before the first call and keeps it fresh until the server ends."""
@@ -131,9 +140,11 @@ class Lane:
         await receive()
         await loop.run_in_executor(None, self._routing.start)
         self._dispatch = Dispatch(self._routing, self._settings)
+        self._logbook.start(self._dispatch.lines)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self._dispatch.close()
+        await loop.run_in_executor(None, self._logbook.stop)
         await loop.run_in_executor(None, self._routing.close)
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -251,16 +262,24 @@ class Lane:
         refused = InvalidParameterError if failure.type == "InvalidParameterError" else InvalidRequest
         return refused(failure.value or said)
 
-    def _note(self, request_id: str, target: Target | None, status: int, began: float) -> None:
-        """Logs every failure, and so many successes a second as a disk bears."""
+    def _note(self, exchange: Exchange, scope: Scope, status: int, began: float) -> None:
+        """Counts the call, and writes it down if it is sampled."""
         now = time.perf_counter()
-        if int(now) != self._second:
-            self._second, self._logged = int(now), 0
+        second, took_s, line = int(now), now - began, exchange.line
+        if second != self._second:
+            self._second, self._logged = second, 0
         self._logged += 1
-        if (status == 200 and self._logged > LOGGED_A_SECOND) or self._logged > 4 * LOGGED_A_SECOND:
+        if self._logged <= (LOGGED_A_SECOND if status == 200 else 4 * LOGGED_A_SECOND):
+            whose = line.route.deployment_id if line else self._target(scope["query_string"]).deployment_id[:32]
+            log.info("request %s: prediction by %s %d %.1f ms", exchange.request_id, whose, status, took_s * 1000)
+        if line is None:
+            self._logbook.note_stray(status)
             return
-        deployment_id = target.deployment_id[:32] if target else ""
-        log.info("request %s: prediction by %s %d %.1f ms", request_id, deployment_id, status, (now - began) * 1000)
+        line.tally.note(status, took_s)
+        settings, options = self._settings, line.route.options
+        limit = settings.prediction_logs_a_second
+        if line.sampler.takes(second, limit, options.log_share, failed=exchange.error is not None):
+            self._logbook.add(exchange.entry(line, status, took_s, settings.prediction_log_bytes))
 
 
 async def _unless_left(answering: "asyncio.Future[Answer]", receive: Receive) -> Answer:

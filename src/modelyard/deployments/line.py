@@ -21,6 +21,8 @@ from modelyard.deployments.frames import Answer
 from modelyard.deployments.rates import Bucket
 from modelyard.deployments.records import DeploymentStatus, Replica, ReplicaState
 from modelyard.deployments.routing import Place, Route, Routing
+from modelyard.deployments.sampling import Sampler
+from modelyard.deployments.tally import Tally
 from modelyard.errors import ApiError, NotReadyError, PredictionError, RequestTimeoutError, TooManyRequestsError
 from modelyard.ids import DeploymentId, ProjectId, ReplicaId
 from modelyard.settings import Settings
@@ -44,8 +46,8 @@ class Line:
         self.route = route
         self.project_id: ProjectId = route.project_id
         self.bucket: Bucket | None = None
-        #: Calls answered, and those of them that failed.
-        self.calls = self.failures = 0
+        #: What the lane counts here, and which calls it writes down.
+        self.tally, self.sampler = Tally(), Sampler()
         self._routing, self._settings, self._spawn = routing, settings, spawn
         self._loop = asyncio.get_running_loop()
         self._retired = False

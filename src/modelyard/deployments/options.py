@@ -35,6 +35,17 @@ class DeploymentOptions(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     latency_budget_ms: Annotated[float, Meta(gt=0, le=60_000)] = 50.0
     #: Seconds for which the replicas of the former version are kept up after a switch, for `rollbackDeployment`.
     keep_former_s: Annotated[float, Meta(ge=0, le=604_800)] = 0.0
+    #: The part of the successful calls that the prediction log takes, up to the setting `prediction_logs_a_second`;
+    #: failures are taken up to the same number whatever it is.
+    log_share: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    #: The prediction log keeps what was asked and answered, `prediction_log_bytes` of each; else their sizes alone.
+    log_bodies: bool = True
+    #: Days for which the prediction log keeps a call; None: as the setting `prediction_log_days` says.
+    log_days: Annotated[float, Meta(gt=0, le=3_650)] | None = None
+    #: Bytes that one call, and its answer, may have; None: as many as the settings `prediction_body_limit` and
+    #: `prediction_answer_limit` allow, which hold in any case.
+    body_limit: Annotated[int, Meta(ge=1)] | None = None
+    answer_limit: Annotated[int, Meta(ge=1)] | None = None
 
     def replicas(self, settings: Settings) -> tuple[int, int]:
         """How many replicas there are at least and at most."""

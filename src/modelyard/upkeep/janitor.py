@@ -13,6 +13,7 @@ from modelyard.clock import Clock
 from modelyard.container import Container
 from modelyard.database import Database
 from modelyard.environments import EnvironmentFailure, Environments
+from modelyard.observability.expiring import expire as expire_observed
 from modelyard.sandbox import GuestNotStarted, SandboxUnavailable
 from modelyard.settings import Settings
 from modelyard.storage import BlobStore
@@ -49,6 +50,7 @@ class Janitor:
         settings, now = self._settings, self._clock()
         with self._database.write() as session:
             expire(session, now, settings.results_keep_s)
+            expire_observed(session, settings, now)
         store = self._parts.get(BlobStore)
         done = collect(self._database, store, now, settings.blob_grace_s, self._lasting)
         if done.removed:

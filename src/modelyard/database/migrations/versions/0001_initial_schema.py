@@ -85,6 +85,18 @@ def upgrade() -> None:
     with op.batch_alter_table('datasets', schema=None) as batch_op:
         batch_op.create_index('ix_datasets_listed', ['organization_id', 'created_at', 'dataset_id'], unique=False)
 
+    op.create_table('deployment_statistics',
+    sa.Column('deployment_id', sa.String(), nullable=False),
+    sa.Column('minute', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('gateway_id', sa.String(), nullable=False),
+    sa.Column('statuses', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('latencies', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('seconds', sa.Double(), nullable=False),
+    sa.PrimaryKeyConstraint('deployment_id', 'minute', 'gateway_id', name=op.f('pk_deployment_statistics'))
+    )
+    with op.batch_alter_table('deployment_statistics', schema=None) as batch_op:
+        batch_op.create_index('ix_deployment_statistics_minute', ['minute'], unique=False)
+
     op.create_table('deployment_tokens',
     sa.Column('deployment_token', sa.String(), nullable=False),
     sa.Column('organization_id', sa.String(), nullable=False),
@@ -264,6 +276,23 @@ def upgrade() -> None:
     sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
     sa.PrimaryKeyConstraint('organization_id', name=op.f('pk_organizations'))
     )
+    op.create_table('prediction_logs',
+    sa.Column('deployment_id', sa.String(), nullable=False),
+    sa.Column('timestamp_ms', sa.BigInteger(), nullable=False),
+    sa.Column('request_id', sa.String(), nullable=False),
+    sa.Column('action', sa.Text(), nullable=False),
+    sa.Column('status', sa.BigInteger(), nullable=False),
+    sa.Column('took_us', sa.BigInteger(), nullable=False),
+    sa.Column('query_size', sa.BigInteger(), nullable=False),
+    sa.Column('query', sa.LargeBinary(), nullable=True),
+    sa.Column('response_size', sa.BigInteger(), nullable=False),
+    sa.Column('response', sa.LargeBinary(), nullable=True),
+    sa.Column('error_type', sa.Text(), nullable=True),
+    sa.PrimaryKeyConstraint('deployment_id', 'timestamp_ms', 'request_id', name=op.f('pk_prediction_logs'))
+    )
+    with op.batch_alter_table('prediction_logs', schema=None) as batch_op:
+        batch_op.create_index('ix_prediction_logs_age', ['timestamp_ms'], unique=False)
+
     op.create_table('project_occupants',
     sa.Column('kind', sa.String(), nullable=False),
     sa.Column('occupant_id', sa.String(), nullable=False),
@@ -350,7 +379,7 @@ def upgrade() -> None:
     sa.Column('memory_gib', sa.Double(), nullable=False),
     sa.Column('gpus', sa.BigInteger(), nullable=False),
     sa.Column('attempt', sa.BigInteger(), nullable=False),
-    sa.Column('max_attempts', sa.BigInteger(), nullable=True),
+    sa.Column('max_attempts', sa.BigInteger(), nullable=False),
     sa.Column('fence', sa.BigInteger(), nullable=False),
     sa.Column('claimed_by', sa.String(), nullable=True),
     sa.Column('lease_until', modelyard.database.records.Utc(), nullable=True),
@@ -897,13 +926,6 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['upload_id'], ['uploads.upload_id'], name=op.f('fk_upload_parts_upload_id_uploads'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('upload_id', 'part_number', name=op.f('pk_upload_parts'))
     )
-    op.create_table('model_metric_steps',
-    sa.Column('model_version', sa.String(), nullable=False),
-    sa.Column('first', sa.BigInteger(), nullable=False),
-    sa.Column('steps', sa.JSON(none_as_null=True), nullable=False),
-    sa.ForeignKeyConstraint(['model_version'], ['model_versions.model_version'], name=op.f('fk_model_metric_steps_model_version_model_versions'), ondelete='CASCADE'),
-    sa.PrimaryKeyConstraint('model_version', 'first', name=op.f('pk_model_metric_steps'))
-    )
     op.create_table('model_version_users',
     sa.Column('kind', sa.String(), nullable=False),
     sa.Column('user_id', sa.String(), nullable=False),
@@ -924,7 +946,6 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_model_version_users_model_version'))
 
     op.drop_table('model_version_users')
-    op.drop_table('model_metric_steps')
     op.drop_table('upload_parts')
     with op.batch_alter_table('model_versions', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_model_versions_lock_digest'))
@@ -1053,6 +1074,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_project_occupants_project_id'))
 
     op.drop_table('project_occupants')
+    with op.batch_alter_table('prediction_logs', schema=None) as batch_op:
+        batch_op.drop_index('ix_prediction_logs_age')
+
+    op.drop_table('prediction_logs')
     op.drop_table('organizations')
     op.drop_table('online_tables')
     with op.batch_alter_table('online_rows', schema=None) as batch_op:
@@ -1084,6 +1109,10 @@ def downgrade() -> None:
         batch_op.drop_index('ix_deployment_tokens_project')
 
     op.drop_table('deployment_tokens')
+    with op.batch_alter_table('deployment_statistics', schema=None) as batch_op:
+        batch_op.drop_index('ix_deployment_statistics_minute')
+
+    op.drop_table('deployment_statistics')
     with op.batch_alter_table('datasets', schema=None) as batch_op:
         batch_op.drop_index('ix_datasets_listed')
 
