@@ -1,17 +1,15 @@
 """CSV results: columns from predictions, prefixes, and text that a spreadsheet would run."""
 
-import io
 import string
-from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.batch_predictions.results import CsvResult, JsonResult, ResultTooLarge
-from modelyard.sandbox.guest.result_lines import CsvLines, Layout
-from modelyard.storage import BlobStore
+from modelyard.sandbox.guest.predictions import Predictions
+from modelyard.sandbox.guest.result_lines import Layout, csv_lines
 from tests.batch_predictions.bench import ECHO, Bench
 
 OBJECTS = "def train(*tables):\n    return 1\n\n\ndef predict(model, query):\n"
@@ -59,35 +57,19 @@ def test_text_that_begins_a_formula_is_disarmed_and_numbers_are_left_alone(bench
 
 @given(st.text(string.printable, max_size=20))
 def test_no_cell_of_text_begins_like_a_formula(text: str) -> None:
-    lines = CsvLines(Layout({"a": "a"}, frozenset(), {}, csv=True))
-    cell = lines.line({"a": text}, None).decode().lstrip('"')
+    inputs = pa.table({"a": pa.array([text], pa.large_string())})
+    found = Predictions(pa.chunked_array([pa.array([None], pa.float64())]), False, {})
+    lines = csv_lines(Layout({"a": "a"}, {}, csv=True), inputs, found, ["prediction"], has_errors=False)
+    cell = lines.decode().lstrip('"')
     number = cell.rstrip(",\n").lstrip("+-").replace(".", "").replace("e", "").replace("E", "")
     assert cell[:1] not in ("=", "@", "\t", "\r")
     assert cell[:1] not in ("+", "-") or number.replace("+", "").replace("-", "").isdigit()
 
 
-def test_columns_that_come_late_leave_empty_cells_above(tmp_path: Path) -> None:
-    store = BlobStore(tmp_path)
-    with CsvResult(store, 1000, tmp_path / "waiting") as writer:
-        for names, lines in (("xp", b'1,"a\nb"\n2,c\n'), ("xp", b"3,d\n"), ("xpq", b"4,,e\n")):
-            writer.add(io.BytesIO(lines + b"beyond its size"), len(lines), list(names), [(0, len(names))])
-        blob = writer.finish()
-    assert store.read(blob.digest) == b'x,p,q\n1,"a\nb",\n2,c,\n3,d,\n4,,e\n'
-    assert list(tmp_path.glob("waiting/*")) == []
-
-
 @pytest.mark.sandbox
-def test_columns_that_come_late_within_a_block_leave_no_row_short(bench: Bench) -> None:
+def test_columns_that_come_late_leave_no_row_short(bench: Bench) -> None:
     source = OBJECTS.split("    return {", maxsplit=1)[0] + "    return {query['key']: 1}\n"
     table = bench.table(key=["a", "b", "a", "c\n"])
     text = bench.raw(bench.predict(bench.deploy(source, table), outputFormat="CSV"))
     names = b'key,prediction.a,prediction.b,"prediction.c\n"\n'
     assert text == names + b'a,1,,\nb,,1,\na,1,,\n"c\n",,,1\n'
-
-
-def test_a_result_over_its_limit_is_refused_with_the_limit(tmp_path: Path) -> None:
-    with JsonResult(BlobStore(tmp_path), 10) as writer:
-        writer.add(io.BytesIO(b"12345\n"), 6, None, ())
-        with pytest.raises(ResultTooLarge, match="more than 10 bytes"):
-            writer.add(io.BytesIO(b"12345\n"), 6, None, ())
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

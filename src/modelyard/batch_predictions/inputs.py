@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from modelyard.execution import RunContext
 from modelyard.feature_groups.materialize import ensure_versions
+from modelyard.feature_groups.records import FeatureGroupVersion, VersionStatus
 from modelyard.feature_groups.substitution import evaluate
 from modelyard.ids import DatasetId, FeatureGroupId, FeatureGroupVersionId
 from modelyard.storage import Table
@@ -17,8 +18,20 @@ class Rows(NamedTuple):
     feature_group_version: FeatureGroupVersionId | None
 
 
-def find_rows(run: RunContext, feature_group_id: FeatureGroupId, replace: Mapping[DatasetId, DatasetId]) -> Rows:
-    """The group's rows, materialised first where they are outdated. Raises MaterializationFailed with the reason."""
+def find_rows(
+    run: RunContext,
+    feature_group_id: FeatureGroupId,
+    replace: Mapping[DatasetId, DatasetId],
+    pinned: FeatureGroupVersionId | None,
+) -> Rows:
+    """The group's rows, materialised first where they are outdated; those of an earlier attempt, if they are there.
+
+    Raises MaterializationFailed with the reason.
+    """
+    with run.read() as session:
+        found = session.get(FeatureGroupVersion, pinned) if pinned is not None else None
+        if found is not None and found.status == VersionStatus.COMPLETE:
+            return Rows(found.manifest, found.feature_group_version)
     if replace:
         return Rows(evaluate(run, feature_group_id, replace), None)
     [version] = ensure_versions(run, [feature_group_id])

@@ -1,19 +1,22 @@
-"""One batch as an agent does it: the pinned model in a guest, block after block of the table, lines into the store.
+"""One batch as an agent does it: the pinned model in several guests, chunk after chunk of the table, each kept.
 
 `runs.predict` calls `predict_table` with a version that is PREDICTING. What is the user's doing is raised as
-`PredictionsFailed` and becomes data; what is the platform's is Retry or Permanent. Everything that the guest says is
-checked against what the host can count.
+`PredictionsFailed` and becomes data; what is the platform's is Retry or Permanent. Everything that a guest says is
+checked against what the host can count. As many guests work as the version was given cores, each with its share of the
+memory; where that is too little, one of them goes on with all of it.
 """
 
 import contextlib
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import IO, NamedTuple, TypeVar
 
 import msgspec
 
-from modelyard.batch_predictions.results import CsvResult, JsonResult, ResultTooLarge, ResultWriter
+from modelyard.batch_predictions.chunks import Failure, Kept, KeptChunks, Plan, Told
+from modelyard.batch_predictions.crew import Crew, NotHired, PieceFailed, Starved, Unanswered
 from modelyard.database import JsonObject
 from modelyard.deployments.replica import opened_files
 from modelyard.deployments.servable import model_blobs, model_message
@@ -21,13 +24,15 @@ from modelyard.environments import Environment, EnvironmentFailure, Environments
 from modelyard.execution import Permanent, Retry, RunContext
 from modelyard.execution.agent import capacity_of
 from modelyard.feature_groups.twins import opened
+from modelyard.ids import BatchPredictionVersionId
 from modelyard.models.sizes import CpuSize, Size
 from modelyard.models.training import clean, usage_of
 from modelyard.models.versions import Deployable
 from modelyard.sandbox import Guest, GuestError, GuestNotStarted, Limits, Sandbox, SandboxUnavailable
 from modelyard.sandbox.failures import FailureKind
+from modelyard.sandbox.limits import Usage
 from modelyard.sandbox.scratch import ScratchRefused
-from modelyard.storage import Blob, BlobStore, Table
+from modelyard.storage import Table
 
 Reply = TypeVar("Reply", bound=msgspec.Struct)
 
@@ -41,27 +46,15 @@ class PredictionsFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """One form of the result; see `sandbox/guest/result_lines.py`."""
-
-    csv: bool
-    columns: list[str] | None
-    metadata: dict[str, str]
-    input_prefix: str = ""
-    prediction_prefix: str = ""
-    separator: str = "."
-    flat: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Work:
-    """What is to be predicted, and in which forms."""
+    """What is to be predicted."""
 
+    version: BatchPredictionVersionId
     served: Deployable
     table: Table
     arguments: JsonObject
-    layouts: Sequence[Layout]
-    name: str
+    #: Whether the result has columns for the fields of predictions that are objects.
+    wants_fields: bool
 
 
 class Counts(NamedTuple):
@@ -73,9 +66,9 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """What came out: a blob for each layout."""
+    """What came out: the predictions of all chunks, in order."""
 
-    blobs: list[Blob]
+    chunks: list[Kept]
     counts: Counts
     #: About rows that failed; None where none did.
     warning: str | None
@@ -86,25 +79,16 @@ class _Opened(msgspec.Struct, frozen=True):
     rows: int
 
 
-class _File(msgspec.Struct, frozen=True):
+class _Answered(Told, frozen=True):
     path: str
     size: int
-    columns: list[str] | None
-    widths: list[tuple[int, int]]
 
 
-class _Failure(msgspec.Struct, frozen=True):
-    row: int
-    type: str
-    value: str
-    traceback: str
+class _Done(NamedTuple):
+    """A chunk's predictions, in a file of the guest's that is open."""
 
-
-class _Block(msgspec.Struct, frozen=True):
-    rows: int
-    failed: int
-    files: list[_File]
-    first_failure: _Failure | None
+    answered: _Answered
+    stream: IO[bytes]
 
 
 def find_environment(run: RunContext, served: Deployable) -> Environment:
@@ -126,104 +110,157 @@ def find_environment(run: RunContext, served: Deployable) -> Environment:
 def predict_table(
     run: RunContext, environment: Environment, work: Work, on_progress: Callable[[Counts], None]
 ) -> Predicted:
-    """Predicts the whole table; PredictionsFailed says why that could not be done."""
-    sandbox = run.parts.get(Sandbox)
+    """Predicts what is not predicted yet; PredictionsFailed says why that could not be done."""
     try:
-        with environment.hold(), _files(run, work) as descriptors:
-            guest = sandbox.start(environment.interpreter, _limits(run, work.served), on_output=run.log, name=work.name)
-            try:
-                predicted = _Conversation(run, guest, work, on_progress).hold(descriptors)
-            finally:
-                guest.kill()
-            if guest.output_failure is not None:
-                raise guest.output_failure
-            return predicted
+        with environment.hold():
+            return _Batch(run, environment, work, on_progress).predict()
     except SandboxUnavailable as error:
         raise Permanent(str(error)) from error
     except GuestNotStarted as error:
         raise Retry(f"a guest could not be started: {error}") from error
+    except ScratchRefused as error:
+        raise PredictionsFailed(str(error)) from error
 
 
-class _Conversation:
-    """All that is said with one guest about one batch."""
+class _Batch:
+    """One table, its chunks, and the guests that predict them."""
 
-    def __init__(self, run: RunContext, guest: Guest, work: Work, on_progress: Callable[[Counts], None]) -> None:
-        self._run, self._guest, self._work, self._on_progress = run, guest, work, on_progress
+    def __init__(
+        self, run: RunContext, environment: Environment, work: Work, on_progress: Callable[[Counts], None]
+    ) -> None:
+        self._run, self._environment, self._work, self._on_progress = run, environment, work, on_progress
         self._deadline = time.monotonic() + run.settings.training_timeout_s
-        self._first: _Failure | None = None
+        table, many = work.table, work.served.functions.predict_many is not None
+        with opened(run.parts, run.settings, [table]) as [twin]:
+            self._plan = Plan.of(table.rows, len(table.columns), os.fstat(twin).st_size, many=many)
+        self._kept = KeptChunks(run.settings, work.version, self._key())
+        self._size = 1
+        self._used = Usage()
 
-    def hold(self, descriptors: Sequence[int]) -> Predicted:
-        """From the model brought to life to the last block in the store."""
-        begun = self._call("predict_table", self._opening(), _Opened, descriptors)
-        if begun.rows != self._work.table.rows:
-            raise self._nonsense(f"{begun.rows} rows instead of {self._work.table.rows}")
-        with contextlib.ExitStack() as stack:
-            writers = [stack.enter_context(self._writer(layout)) for layout in self._work.layouts]
-            counts = self._predict(writers)
-            self._guest.stop()
-            usage = usage_of(self._guest.usage)
-            warning = self._judge(counts, usage)
-            return Predicted([writer.finish() for writer in writers], counts, warning, usage)
-
-    def _writer(self, layout: Layout) -> ResultWriter:
-        store, limit = self._run.parts.get(BlobStore), self._guest.limits.scratch_bytes
-        return CsvResult(store, limit, self._run.settings.home / "results") if layout.csv else JsonResult(store, limit)
-
-    def _predict(self, writers: Sequence[ResultWriter]) -> Counts:
-        counts, rows = Counts(0, 0), self._work.table.rows
-        while True:
-            block = self._call("predict_rows", {}, _Block)
-            left = rows - counts.total
-            if not min(1, left) <= block.rows <= left or not 0 <= block.failed <= block.rows:
-                raise self._nonsense(f"{block.rows} rows of {left}")
-            self._keep(block, writers)
-            self._first = self._first or block.first_failure
-            counts = Counts(counts.total + block.rows, counts.failed + block.failed)
-            self._on_progress(counts)
-            if counts.total == rows:
-                return counts
-
-    def _keep(self, block: _Block, writers: Sequence[ResultWriter]) -> None:
-        if len(block.files) != len(writers):
-            raise self._nonsense(f"{len(block.files)} files")
+    def predict(self) -> Predicted:
+        """Every chunk that is missing."""
+        done, began = self._kept.find(self._plan), time.monotonic()
+        if done:
+            self._run.log("stdout", f"modelyard: {len(done)} of {len(self._plan.chunks)} chunks are there already\n")
+            self._on_progress(_counted(done.values()))
+        missing = [chunk.number for chunk in self._plan.chunks if chunk.number not in done]
+        tried = set[int]()
+        self._size = max(1, min(_most_guests(self._run, self._work.served), len(missing)))
         try:
-            for file, writer in zip(block.files, writers, strict=True):
-                with self._guest.open(file.path) as stream:
-                    writer.add(stream, file.size, file.columns, file.widths)
-        except (ScratchRefused, ResultTooLarge) as error:
-            raise PredictionsFailed(str(error)) from error
+            self._round(missing, done, tried)
+        except Starved:
+            self._run.log("stdout", "modelyard: memory was short for several guests; one goes on with all of it\n")
+            self._size = 1
+            self._round([number for number in missing if number not in done], done, tried)
+        chunks = [done[number] for number in sorted(done)]
+        usage = usage_of(self._used) | {"predictingSeconds": round(time.monotonic() - began, 3)}
+        counts = _counted(chunks)
+        return Predicted(chunks, counts, _judged(chunks, counts, usage), usage)
 
-    def _judge(self, counts: Counts, usage: JsonObject) -> str | None:
-        """What to say about rows that failed; PredictionsFailed if none did not."""
-        if not counts.failed or self._first is None:
-            return None
-        first = f"the first, row {self._first.row + 1:,}: {self._first.type}: {self._first.value}"
-        if counts.failed == counts.total:
-            raise PredictionsFailed(f"All {counts.total:,} predictions failed; {first}", _exception(self._first), usage)
-        return clean(f"{counts.failed:,} of {counts.total:,} predictions failed; {first}")
+    def _round(self, missing: Sequence[int], done: dict[int, Kept], tried: set[int]) -> None:
+        crew = Crew[_Done](self._run, self._size, self._hire, self._ask)
+        counts = _counted(done.values())
+        try:
+            for number, found in crew.work(missing, tried=tried):
+                with found.stream:
+                    done[number] = self._kept.keep(
+                        self._plan.chunks[number], found.stream, found.answered.size, _told(found.answered)
+                    )
+                self._kept.settle()
+                counts = Counts(counts.total + found.answered.rows, counts.failed + found.answered.failed)
+                self._on_progress(counts)
+        except NotHired as failed:
+            raise self._failed(failed.error, _sentence(failed.error, self._run)) from failed
+        except PieceFailed as failed:
+            raise self._failed(failed.error, self._told_of(failed)) from failed
+        finally:
+            used = crew.used
+            peak = max(self._used.peak_memory_bytes, used.peak_memory_bytes)
+            self._used = Usage(peak, self._used.cpu_s + used.cpu_s)
 
-    def _call(self, task: str, message: JsonObject, kind: type[Reply], descriptors: Sequence[int] = ()) -> Reply:
+    def _hire(self) -> Guest:
+        """A guest with the model brought to life in it, and the table."""
+        limits, name = _limits(self._run, self._work.served, self._size), f"predict {self._work.version}"
+        sandbox = self._run.parts.get(Sandbox)
+        guest = sandbox.start(self._environment.interpreter, limits, on_output=self._run.log, name=name)
+        try:
+            with _files(self._run, self._work) as descriptors:  # its own: guests share no place in a file
+                begun = self._call(guest, "predict_table", self._opening(), _Opened, descriptors)
+            if begun.rows != self._work.table.rows:
+                raise self._nonsense(f"{begun.rows} rows instead of {self._work.table.rows}")
+        except BaseException:
+            guest.kill()
+            raise
+        return guest
+
+    def _ask(self, guest: Guest, number: int) -> _Done:
+        chunk = self._plan.chunks[number]
+        message: JsonObject = {"start": chunk.start, "rows": chunk.rows}
+        answered = self._call(guest, "predict_chunk", message, _Answered)
+        if answered.rows != chunk.rows or not 0 <= answered.failed <= chunk.rows:
+            raise self._nonsense(f"{answered.rows} rows of {chunk.rows}")
+        stream = guest.open(answered.path)
+        if not 0 < answered.size == os.fstat(stream.fileno()).st_size:
+            stream.close()
+            raise self._nonsense(f"{answered.size} bytes")
+        return _Done(answered, stream)
+
+    def _call(
+        self, guest: Guest, task: str, message: JsonObject, kind: type[Reply], descriptors: Sequence[int] = ()
+    ) -> Reply:
         left_s = max(self._deadline - time.monotonic(), 0.001)
-        reply = self._guest.call(task, message, descriptors, timeout_s=left_s, cancelled=self._run.cancelled)
+        reply = guest.call(task, message, descriptors, timeout_s=left_s, cancelled=self._run.cancelled)
         if reply.error is not None:
-            if reply.error.kind == FailureKind.CANCELLED:
-                self._run.check_cancelled()
-            raise PredictionsFailed(_sentence(reply.error, self._run), _exception(reply.error), self._usage())
+            raise Unanswered(reply.error)
         try:
             return msgspec.convert(reply.result, kind)
         except msgspec.ValidationError as error:
             raise self._nonsense(str(error)) from error
 
     def _opening(self) -> JsonObject:
-        layouts = [msgspec.to_builtins(layout) for layout in self._work.layouts]
         arguments = self._work.served.prediction_config | self._work.arguments
-        return {**model_message(self._work.served), "arguments": arguments, "layouts": layouts}
+        return {**model_message(self._work.served), "arguments": arguments, "fields": self._work.wants_fields}
+
+    def _key(self) -> dict[str, object]:
+        """What the predictions follow from: chunks that were kept under another key are not these."""
+        served = self._work.served
+        made_from = [served.code.tree, served.artifact, served.files, served.lock, *served.requirements]
+        return {"opening": self._opening(), "from": made_from, "table": self._work.table.digest, "plan": self._plan}
+
+    def _told_of(self, failed: PieceFailed) -> str:
+        chunk, error = self._plan.chunks[failed.number], failed.error
+        where = f"rows {chunk.start + 1:,} to {chunk.start + chunk.rows:,}"
+        if error.kind == FailureKind.EXCEPTION:
+            who = self._work.served.functions.predict_many or self._work.served.functions.predict
+            return f"{error.type}: {who} failed twice on {where}: {error.value}"
+        again = " in the second attempt" if failed.attempts > 1 else ""
+        return f"{_sentence(error, self._run)} That was at {where}{again}."
+
+    def _failed(self, error: GuestError, sentence: str) -> PredictionsFailed:
+        return PredictionsFailed(sentence, _exception(error), usage_of(self._used))
 
     def _nonsense(self, what: str) -> PredictionsFailed:
-        return PredictionsFailed(f"The guest answered what is no answer ({what}).", usage=self._usage())
+        return PredictionsFailed(f"The guest answered what is no answer ({what}).", usage=usage_of(self._used))
 
-    def _usage(self) -> JsonObject:
-        return usage_of(self._guest.usage)
+
+def _counted(chunks: Collection[Kept]) -> Counts:
+    return Counts(sum(each.told.rows for each in chunks), sum(each.told.failed for each in chunks))
+
+
+def _told(answered: _Answered) -> Told:
+    """What is kept of it."""
+    return Told(answered.rows, answered.failed, answered.first_failure, answered.fields, answered.schema)
+
+
+def _judged(chunks: Sequence[Kept], counts: Counts, usage: JsonObject) -> str | None:
+    """What to say about rows that failed; PredictionsFailed if none did not."""
+    first: Failure | None = next((each.told.first_failure for each in chunks if each.told.first_failure), None)
+    if not counts.failed or first is None:
+        return None
+    said = f"the first, row {first.row + 1:,}: {first.type}: {first.value}"
+    if counts.failed == counts.total:
+        raise PredictionsFailed(f"All {counts.total:,} predictions failed; {said}", _exception(first), usage)
+    return clean(f"{counts.failed:,} of {counts.total:,} predictions failed; {said}")
 
 
 @contextlib.contextmanager
@@ -242,11 +279,27 @@ def size_of(served: Deployable) -> Size:
     return Size(CpuSize(served.cpu_size) if served.cpu_size else None, served.memory_gib, served.use_gpu)
 
 
-def _limits(run: RunContext, served: Deployable) -> Limits:
-    capacity, size = capacity_of(run.settings), size_of(served)
+def cores_of(run: RunContext, served: Deployable) -> float:
+    """The cores that a batch may use."""
+    return min(size_of(served).cores, capacity_of(run.settings).cores)
+
+
+def memory_of(run: RunContext, served: Deployable) -> float:
+    """The memory that a batch may use, in GiB."""
+    capacity = capacity_of(run.settings).memory_gib
+    return min(float(size_of(served).memory_gib or capacity), capacity)
+
+
+def _most_guests(run: RunContext, served: Deployable) -> int:
+    """One for each core; where there are GPUs, one alone, since each would load the model into them."""
+    return 1 if run.gpus else max(1, int(cores_of(run, served)))
+
+
+def _limits(run: RunContext, served: Deployable, guests: int) -> Limits:
+    """A guest's share."""
     return Limits(
-        cores=min(size.cores, capacity.cores),
-        memory_gib=min(float(size.memory_gib or capacity.memory_gib), capacity.memory_gib),
+        cores=cores_of(run, served) / guests,
+        memory_gib=memory_of(run, served) / guests,
         processes=run.settings.guest_processes,
         scratch_gib=run.settings.scratch_gib,
         gpus=run.gpus,
@@ -259,9 +312,6 @@ def _sentence(error: GuestError, run: RunContext) -> str:
     return error.sentence
 
 
-def _exception(error: GuestError | _Failure) -> JsonObject:
-    return {name: clean(text) for name, text in _texts(error).items()}
-
-
-def _texts(error: GuestError | _Failure) -> dict[str, Any]:
-    return {"type": error.type, "value": error.value, "traceback": error.traceback}
+def _exception(error: GuestError | Failure) -> JsonObject:
+    texts = {"type": error.type, "value": error.value, "traceback": error.traceback}
+    return {name: clean(text) for name, text in texts.items()}

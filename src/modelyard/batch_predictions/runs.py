@@ -1,18 +1,20 @@
 """What an agent may be asked to do here: predict a table. Bound to its name by `app.py`.
 
 Every write checks that the run is still ours, and the version becomes COMPLETE in the very transaction that ends the
-run: killed at any moment, a batch is claimed again and made again from its first row, and never ends twice.
+run: killed at any moment, a batch is claimed again, goes on with the chunks that are missing, and never ends twice.
 """
 
 import time
 from dataclasses import dataclass
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from modelyard.batch_predictions import chunks
 from modelyard.batch_predictions import definition as names
 from modelyard.batch_predictions.definition import Definition, OutputFormat, format_of
 from modelyard.batch_predictions.inputs import Rows, find_rows
-from modelyard.batch_predictions.outputs import layouts_of, make_table
+from modelyard.batch_predictions.outputs import check_columns, layout_of_table, layout_of_text
 from modelyard.batch_predictions.predicting import (
     Counts,
     Predicted,
@@ -23,6 +25,7 @@ from modelyard.batch_predictions.predicting import (
 )
 from modelyard.batch_predictions.records import ENDED, BatchPredictionVersion, VersionStatus
 from modelyard.batch_predictions.starting import KIND, PREDICT
+from modelyard.batch_predictions.writing import make_table, write_text
 from modelyard.clock import iso, utc_now
 from modelyard.database import JsonObject
 from modelyard.deployments.records import Deployment
@@ -32,12 +35,12 @@ from modelyard.feature_groups.exports.destinations import destination_of
 from modelyard.feature_groups.exports.writing_out import Job, NotWritten, write_out
 from modelyard.feature_groups.materialize import MaterializationFailed, write_version_from_table
 from modelyard.feature_groups.records import FeatureGroup
-from modelyard.ids import BatchPredictionVersionId, FeatureGroupId, OrganizationId
+from modelyard.ids import BatchPredictionVersionId, FeatureGroupId, FeatureGroupVersionId, OrganizationId
 from modelyard.models import versions as models
 from modelyard.models.records import ModelVersion
 from modelyard.models.training import clean
 from modelyard.models.versions import Deployable
-from modelyard.storage import Table
+from modelyard.storage import Blob, Table
 
 #: Least seconds between two writes of how far a batch has come.
 PROGRESS_S = 0.5
@@ -50,6 +53,8 @@ class Plan:
     version: BatchPredictionVersionId
     definition: Definition
     feature_group_id: FeatureGroupId
+    #: What an earlier attempt predicted.
+    feature_group_version: FeatureGroupVersionId | None
     served: Deployable
     arguments: JsonObject
     metadata: dict[str, str]
@@ -61,22 +66,27 @@ class Plan:
 
 def predict(run: RunContext) -> None:
     """Predicts the version that the payload names; it ends COMPLETE, or FAILED with the user's own reason."""
+    _sweep(run)
+    version = _version_id(run.payload)
     try:
         plan = _begin(run)
         if plan is None:
             return
         rows = _find_rows(run, plan)
+        check_columns(plan.definition, rows.table)
         environment = find_environment(run, plan.served)
-        layouts = layouts_of(plan.definition, rows.table, plan.metadata, is_table=plan.is_table, is_csv=plan.is_csv)
-        work = Work(plan.served, rows.table, plan.arguments, layouts, f"predict {plan.version}")
+        work = Work(plan.version, plan.served, rows.table, plan.arguments, plan.is_table or plan.is_csv)
         predicted = predict_table(run, environment, work, _Progress(run).note)
-        table = make_table(run, predicted) if plan.is_table else None
+        blob = write_text(run, work, predicted, layout_of_text(plan.definition, plan.metadata, is_csv=plan.is_csv))
+        layout = layout_of_table(plan.definition, plan.metadata)
+        table = make_table(run, work, predicted, layout) if plan.is_table else None
         if table is not None:
             _send(run, plan, table)
     except PredictionsFailed as failure:
         _end_failed(run, failure)
     else:
-        _end_complete(run, predicted, table)
+        _end_complete(run, predicted, blob, table)
+    chunks.forget(run.settings, version)
 
 
 def give_up_predictions(session: Session, payload: JsonObject, reason: str) -> None:
@@ -107,6 +117,7 @@ def _begin(run: RunContext) -> Plan | None:
             version.batch_prediction_version,
             defined,
             version.feature_group_id,
+            version.feature_group_version,
             served,
             _arguments(session.get(Deployment, version.deployment_id), defined),
             _metadata(version) if defined.output_includes_metadata else {},
@@ -134,7 +145,7 @@ def _metadata(version: BatchPredictionVersion) -> dict[str, str]:
 
 def _find_rows(run: RunContext, plan: Plan) -> Rows:
     try:
-        rows = find_rows(run, plan.feature_group_id, plan.definition.dataset_id_remap)
+        rows = find_rows(run, plan.feature_group_id, plan.definition.dataset_id_remap, plan.feature_group_version)
     except MaterializationFailed as error:
         raise PredictionsFailed(str(error)) from error
     with run.transaction() as session:
@@ -164,7 +175,7 @@ class _Progress:
     """Writes down how far a batch has come, now and then."""
 
     def __init__(self, run: RunContext) -> None:
-        self._run, self._written = run, time.monotonic()
+        self._run, self._written = run, 0.0
 
     def note(self, counts: Counts) -> None:
         if time.monotonic() - self._written < PROGRESS_S:
@@ -175,13 +186,13 @@ class _Progress:
         self._written = time.monotonic()
 
 
-def _end_complete(run: RunContext, predicted: Predicted, table: Table | None) -> None:
+def _end_complete(run: RunContext, predicted: Predicted, blob: Blob, table: Table | None) -> None:
     run.logs.flush()
     with run.transaction() as session:
         version = _mine(session, run)
         version.total_predictions, version.failed_predictions = predicted.counts
         version.error, version.exception, version.warning = None, None, predicted.warning
-        version.result_digest, version.result_size = predicted.blobs[0]
+        version.result_digest, version.result_size = blob
         version.usage, version.completed_at = predicted.usage, run.clock()
         to_group = table is not None and version.output_feature_group_id is not None
         group = session.get(FeatureGroup, version.output_feature_group_id) if to_group else None
@@ -200,6 +211,18 @@ def _end_failed(run: RunContext, failure: PredictionsFailed) -> None:
         version.completed_at = run.clock()
         _end(session, version, VersionStatus.FAILED)
         run.complete(session)
+
+
+def _sweep(run: RunContext) -> None:
+    """Removes what was kept of versions that others have ended since."""
+    there = list(chunks.left_behind(run.settings))
+    if there:
+        mine = BatchPredictionVersion.batch_prediction_version.in_(there)
+        with run.read() as session:
+            still = select(BatchPredictionVersion.batch_prediction_version).where(
+                mine, BatchPredictionVersion.status.not_in(ENDED)
+            )
+            chunks.sweep(run.settings, set(session.scalars(still)))
 
 
 def _mine(session: Session, run: RunContext) -> BatchPredictionVersion:

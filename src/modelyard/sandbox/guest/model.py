@@ -49,17 +49,24 @@ class Model:
 
     def predict_frame(self, rows: object, count: int, arguments: Mapping[str, object]) -> Sequence[Any]:
         """`predict_many` over rows that have its form already; refused unless it gives one result per row."""
+        results = in_order(self.call_many(rows, arguments))
+        self.check_count(len(results), count)
+        return results
+
+    def call_many(self, rows: object, arguments: Mapping[str, object]) -> object:
+        """What `predict_many` gives for rows that have its form already, as it gives it."""
         function = self._predict_many
         assert function is not None
-        found = function(self._model, rows, **source.keywords(function, arguments, 2))
-        results = _in_order(found)
-        if len(results) != count:
+        return function(self._model, rows, **source.keywords(function, arguments, 2))
+
+    def check_count(self, given: int, wanted: int) -> None:
+        """Refuses so many results of `predict_many` where another number is wanted."""
+        if given != wanted:
             raise Refused(
-                f"{getattr(function, '__name__', 'predict_many')} gave {len(results)} results for {count} queries; "
+                f"{getattr(self._predict_many, '__name__', 'predict_many')} gave {given} results for {wanted} queries; "
                 "it must give one per query, in order.",
                 "ValueError",
             )
-        return results
 
     @property
     def many_form(self) -> str:
@@ -126,7 +133,7 @@ def _as(queries: Sequence[object], form: str) -> object:
     return pandas.DataFrame(list(queries))
 
 
-def _in_order(found: Any) -> Sequence[Any]:
+def in_order(found: Any) -> Sequence[Any]:
     """What `predict_many` gave as a sequence of results: a table's rows, an array's first axis, any iterable."""
     kind = type(found)
     package = kind.__module__.partition(".")[0]

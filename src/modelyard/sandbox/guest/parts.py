@@ -47,26 +47,40 @@ def write_table(
     schema: "pyarrow.Schema", batches: Iterable["pyarrow.RecordBatch"], sizes: Sizes = SIZES
 ) -> dict[str, object]:
     """Writes the batches as Parquet parts and as a twin; gives the host's description of the table."""
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    os.makedirs(FOLDER)
-    target = arrow_types.plain_schema(schema)
-    writer = _PartWriter(target, sizes)
-    kept = _Kept(sizes.kept_bytes)
+    writer = TableWriter(schema, sizes)
     for batch in ahead(batches):
+        writer.add(batch)
+    return writer.finish()
+
+
+class TableWriter:
+    """Writes batches as they come, as Parquet parts and as a twin; for who can't hand over an iterable."""
+
+    def __init__(self, schema: "pyarrow.Schema", sizes: Sizes = SIZES) -> None:
+        shutil.rmtree(FOLDER, ignore_errors=True)
+        os.makedirs(FOLDER)
+        self._target, self._sizes = arrow_types.plain_schema(schema), sizes
+        self._parts, self._kept = _PartWriter(self._target, sizes), _Kept(sizes.kept_bytes)
+
+    def add(self, batch: "pyarrow.RecordBatch") -> None:
+        """Adds rows of that schema."""
         if batch.num_rows:
-            converted = arrow_types.convert(batch, target)
-            writer.add(converted)
-            kept.add(converted)
-    parts = writer.finish()
-    if kept.batches:
-        _write_kept(kept.batches, target, TWIN, writer.counted)
-    else:
-        write_twin([str(part["path"]) for part in parts], TWIN, sizes, writer.counted)
-    columns = [
-        {"name": field.name, "type": str(field.type), "nullable": bool(node.nulls)}
-        for field, node in zip(target, writer.counted, strict=True)
-    ]
-    return {"parts": parts, "twin": TWIN, "columns": columns, "rows": sum(part["rows"] for part in parts)}
+            converted = arrow_types.convert(batch, self._target)
+            self._parts.add(converted)
+            self._kept.add(converted)
+
+    def finish(self) -> dict[str, object]:
+        """The host's description of the table."""
+        target, counted, parts = self._target, self._parts.counted, self._parts.finish()
+        if self._kept.batches:
+            _write_kept(self._kept.batches, target, TWIN, counted)
+        else:
+            write_twin([str(part["path"]) for part in parts], TWIN, self._sizes, counted)
+        columns = [
+            {"name": field.name, "type": str(field.type), "nullable": bool(node.nulls)}
+            for field, node in zip(target, counted, strict=True)
+        ]
+        return {"parts": parts, "twin": TWIN, "columns": columns, "rows": sum(part["rows"] for part in parts)}
 
 
 def write_twin(

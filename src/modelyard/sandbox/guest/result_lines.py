@@ -1,31 +1,43 @@
-"""The result of a batch as lines of text: JSON, one object a row, or CSV. Inputs, prediction, metadata; or an error.
+"""The tasks `result_open` and `result_lines`: rows of a result as text, JSON, one object a row, or CSV.
 
 In JSON a line holds the inputs under their names and the prediction under `prediction`. In CSV a prediction that is an
-object becomes a column for each of its fields, `prediction.<field>`, as readers of the JSON form name them too; fields
-that no earlier row had become further columns at the end. Text that a spreadsheet would take for a formula gets an
-apostrophe in front. Nothing is decoded here that the host would trust.
+object becomes a column for each of its fields, `prediction.<field>`, as readers of the JSON form name them too. Text
+that a spreadsheet would take for a formula gets an apostrophe in front. Inputs come from the table's twin, predictions
+from the files that `predict_table` left. Values are made a column at a time; rows of objects would cost far more.
 """
 
 import base64
 import csv
 import io
+import json
 import math
+import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from . import answers
-from .failures import Refused
+from . import answers, frames
+from .predictions import PREDICTION, Predictions, flattened, read
 
-PREDICTION, ERROR = "prediction", "error"
+if TYPE_CHECKING:
+    import pyarrow
+
+    from .work import Work
+
+ERROR = "error"
+#: Where the newest lines lie, relative to the working directory.
+FOLDER = ".modelyard/result"
+PATH = f"{FOLDER}/lines"
 #: In front of the name of an input that is called like something of ours.
 _INPUT = "input_"
-#: Columns that predictions may make of their fields; what spreadsheets take.
-_MOST_COLUMNS = 16_384
 #: What a spreadsheet takes for the beginning of a formula.
-_RISKY = frozenset("=+-@\t\r")
+_RISKY = frozenset("=+-@\t\r\n")
+_RISKY_PATTERN = r"^[=+\-@\t\r\n]"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+#: Rows, and values, that are text at the same time.
+_ROWS = 8_192
+_VALUES = 200_000
 
 
 @dataclass(frozen=True)
@@ -34,159 +46,210 @@ class Layout:
 
     #: Columns of the table that are shown, in order -> name in the result.
     names: dict[str, str]
-    #: Those of them that hold bytes, which are shown as base64.
-    binary: frozenset[str]
     #: The same in every line.
     metadata: dict[str, str]
     csv: bool = False
     prediction_prefix: str = ""
     #: Between the name of a prediction and those of its fields, where these become columns.
     separator: str = "."
-    #: JSON whose objects hold no objects: what tables are made of.
-    flat: bool = False
 
     @classmethod
-    def of(cls, message: Mapping[str, Any], schema: Any) -> "Layout":
-        """From a message with csv, flat, columns (or null for all), metadata and the prefixes."""
-        import pyarrow.types as is_type
-
+    def of(cls, message: Mapping[str, Any], columns: Sequence[str]) -> "Layout":
+        """From a message with csv, columns (or null for all), metadata, separator and the prefixes."""
         wanted = message.get("columns")
-        columns = [name for name in schema.names if wanted is None or name in wanted]
+        shown = [name for name in columns if wanted is None or name in wanted]
         prefix, metadata = message.get("input_prefix") or "", message.get("metadata") or {}
         prediction_prefix, separator = message.get("prediction_prefix") or "", message.get("separator") or "."
         own = prediction_prefix + PREDICTION
         taken = {own, ERROR, *metadata}
         names: dict[str, str] = {}
-        for column in columns:
+        for column in shown:
             name = prefix + column
             while name in taken or name.startswith(own + separator):
                 name = _INPUT + name
             names[column] = name
             taken.add(name)
-        kinds = {name: schema.field(name).type for name in columns}
-        binary = frozenset(
-            name
-            for name, kind in kinds.items()
-            if is_type.is_binary(kind) or is_type.is_large_binary(kind) or is_type.is_fixed_size_binary(kind)
-        )
-        is_csv, is_flat = bool(message.get("csv")), bool(message.get("flat"))
-        return cls(names, binary, dict(metadata), is_csv, prediction_prefix, separator, is_flat)
+        return cls(names, dict(metadata), bool(message.get("csv")), prediction_prefix, separator)
 
-    @property
-    def columns(self) -> list[str]:
-        """The table's columns that are shown."""
-        return list(self.names)
+    def column(self, path: Sequence[str]) -> str:
+        """The name of the column that a field of predictions becomes."""
+        return self.separator.join([self.prediction_prefix + PREDICTION, *path])
 
-    def flattened(self, prediction: object) -> dict[str, Any]:
-        """The prediction, or each of its fields, by the name of its column."""
-        found: dict[str, Any] = {}
-        try:
-            _flatten(answers.plain(prediction), self.prediction_prefix + PREDICTION, self.separator, found)
-        except RecursionError:
-            raise Refused("The result is nested too deeply, or holds itself.", "ValueError") from None
-        return found
-
-    def named(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The row under the names of the result."""
-        named = {name: row[column] for column, name in self.names.items()}
-        if not self.binary:
-            return named
-        for column in self.binary:
-            value = row[column]
-            named[self.names[column]] = None if value is None else base64.b64encode(value).decode()
-        return named
-
-
-class Lines:
-    """JSON lines."""
-
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
-
-    @property
-    def columns(self) -> list[str] | None:
-        """The names that stand above the lines, those of earlier lines first; None where there are none."""
-        return None
-
-    @property
-    def width(self) -> int:
-        """How many of these names there are; a line has as many cells as there were when it was written."""
-        return 0
-
-    def line(self, row: Mapping[str, Any], prediction: object) -> bytes:
-        """A row with its prediction. Raises `failures.Refused` if that has no JSON form."""
-        found = self.layout.flattened(prediction) if self.layout.flat else {PREDICTION: prediction}
-        return answers.to_json({**self.layout.named(row), **found, **self.layout.metadata}) + b"\n"
-
-    def error_line(self, row: Mapping[str, Any], error: str) -> bytes:
-        """A row without a prediction."""
-        return answers.to_json({**self.layout.named(row), **self.layout.metadata, ERROR: _clean(error)}) + b"\n"
+    def fields(self, paths: Sequence[Sequence[str]]) -> list[str]:
+        """The columns that predictions with those fields have, each once; without fields the prediction's own."""
+        return list(dict.fromkeys(self.column(path) for path in paths or [[]]))
 
 
 @dataclass
-class _Columns:
-    """Names of columns in the order of their first appearance."""
+class _Result:
+    """The one result of this guest."""
 
-    places: dict[str, int] = field(default_factory=dict)
-
-    def place(self, name: str) -> int:
-        if len(self.places) >= _MOST_COLUMNS and name not in self.places:
-            raise Refused(f"The predictions have more than {_MOST_COLUMNS:,} different fields.", "ValueError")
-        return self.places.setdefault(name, len(self.places))
+    table: "pyarrow.Table"
+    layout: Layout
+    fields: list[str]
+    has_errors: bool
 
 
-class CsvLines(Lines):
-    """CSV lines; the names stand in `columns`, for the host to write above them."""
-
-    def __init__(self, layout: Layout) -> None:
-        super().__init__(layout)
-        self._fixed = [*layout.names.values(), *layout.metadata]
-        self._found = _Columns()
-        self._buffer = io.StringIO()
-        self._writer = csv.writer(self._buffer, lineterminator="\n")
-
-    @property
-    def columns(self) -> list[str]:
-        found = list(self._found.places) or [self.layout.prediction_prefix + PREDICTION]
-        return [_cell(name) for name in [*self._fixed, *found]]
-
-    @property
-    def width(self) -> int:
-        return len(self._fixed) + len(self._found.places)
-
-    def line(self, row: Mapping[str, Any], prediction: object) -> bytes:
-        return self._line(row, self.layout.flattened(prediction))
-
-    def error_line(self, row: Mapping[str, Any], error: str) -> bytes:
-        return self._line(row, {ERROR: error})
-
-    def _line(self, row: Mapping[str, Any], found: Mapping[str, Any]) -> bytes:
-        cells = [_cell(value) for value in self.layout.named(row).values()]
-        cells += [_cell(value) for value in self.layout.metadata.values()]
-        more = {name: _cell(value) for name, value in found.items()}
-        placed = {self._found.place(name): cell for name, cell in more.items()}
-        cells += [placed.get(place, "") for place in range(len(self._found.places))]
-        self._buffer.seek(0)
-        self._buffer.truncate()
-        self._writer.writerow(cells)
-        return self._buffer.getvalue().encode(errors="backslashreplace")
+_results: list[_Result] = []
 
 
-def lines_of(layout: Layout) -> Lines:
-    """Who writes lines of that layout."""
-    return CsvLines(layout) if layout.csv else Lines(layout)
+def result_open(work: "Work") -> dict[str, object]:
+    """Message: layout, fields (paths), errors (whether any row failed); file: the table's twin."""
+    message: dict[str, Any] = work.message
+    table, _ = frames.read_arrow(work.fds[0])
+    layout = Layout.of(message["layout"], table.column_names)
+    fields = layout.fields(message["fields"])
+    _results[:] = [_Result(table.select(list(layout.names)), layout, fields, bool(message["errors"]))]
+    os.makedirs(FOLDER, exist_ok=True)
+    return {}
 
 
-def _flatten(value: Any, name: str, separator: str, found: dict[str, Any]) -> None:
-    if isinstance(value, dict) and value:
-        for key, entry in value.items():
-            _flatten(entry, f"{name}{separator}{key}", separator, found)
-    else:
-        found[name] = value
+def result_lines(work: "Work") -> dict[str, object]:
+    """Message: start, rows, offset, head (whether names stand above); file: predictions, unless there are no rows."""
+    message: dict[str, Any] = work.message
+    result, start, rows = _results[0], int(message["start"]), int(message["rows"])
+    if os.path.exists(PATH):
+        os.unlink(PATH)  # the host may still read it
+    with open(PATH, "wb") as target:
+        if message.get("head") and result.layout.csv:
+            target.write(head(result.layout, result.fields, has_errors=result.has_errors))
+        if rows:
+            found = read(work.fds[0], int(message["offset"]))
+            target.writelines(_pieces(result, start, rows, found))
+    return {"path": PATH, "size": os.path.getsize(PATH)}
+
+
+def _pieces(result: _Result, start: int, rows: int, found: Predictions) -> Iterator[bytes]:
+    if len(found.column) != rows:
+        raise ValueError(f"there are {len(found.column)} predictions for {rows} rows")
+    step = max(1, min(_ROWS, _VALUES // max(len(result.layout.names) + len(result.fields), 1)))
+    for at in range(0, rows, step):
+        inputs = result.table.slice(start + at, min(step, rows - at))
+        piece = slice_of(found, at, inputs.num_rows)
+        if result.layout.csv:
+            yield csv_lines(result.layout, inputs, piece, result.fields, has_errors=result.has_errors)
+        else:
+            yield json_lines(result.layout, inputs, piece)
+
+
+def slice_of(found: Predictions, at: int, rows: int) -> Predictions:
+    """So many of the predictions, from that place on."""
+    errors = {place - at: text for place, text in found.errors.items() if at <= place < at + rows}
+    return Predictions(found.column.slice(at, rows), found.is_json, errors)
+
+
+def json_lines(layout: Layout, inputs: "pyarrow.Table", found: Predictions) -> bytes:
+    """The rows as objects."""
+    import msgspec
+
+    shown = {name: _plain_values(inputs.column(column)) for column, name in layout.names.items()}
+    rows = inputs.num_rows
+    predicted: list[Any] = (
+        [msgspec.Raw(text.encode() if text is not None else b"null") for text in found.column.to_pylist()]
+        if found.is_json
+        else _plain_values(found.column)
+    )
+    columns = {**shown, PREDICTION: predicted, **{name: [text] * rows for name, text in layout.metadata.items()}}
+    if found.errors:
+        errors: list[Any] = [msgspec.UNSET] * rows
+        for at, text in found.errors.items():
+            predicted[at], errors[at] = msgspec.UNSET, text
+        columns[ERROR] = errors
+    fields = [f"f{at}" for at in range(len(columns))]
+    row = msgspec.defstruct("Row", fields, rename=dict(zip(fields, columns, strict=True)), gc=False)
+    return msgspec.json.Encoder().encode_lines(list(map(row, *columns.values())))
+
+
+def head(layout: Layout, fields: Sequence[str], *, has_errors: bool) -> bytes:
+    """The line of names above CSV lines."""
+    names = [*layout.names.values(), *layout.metadata, *fields, *([ERROR] if has_errors else [])]
+    return _csv_text([[_cell(name) for name in names]])
+
+
+def csv_lines(
+    layout: Layout, inputs: "pyarrow.Table", found: Predictions, fields: Sequence[str], *, has_errors: bool
+) -> bytes:
+    """The rows as comma-separated values, with a cell for each of the fields."""
+    rows = inputs.num_rows
+    cells = [_cells(inputs.column(column)) for column in layout.names]
+    cells += [[_cell(text)] * rows for text in layout.metadata.values()]
+    cells += _field_cells(layout, found, fields, rows)
+    if has_errors:
+        cells.append([_cell(found.errors.get(at)) for at in range(rows)])
+    return _csv_text(zip(*cells, strict=True))
+
+
+def _field_cells(layout: Layout, found: Predictions, fields: Sequence[str], rows: int) -> list[list[Any]]:
+    import pyarrow.types as is_type
+
+    if not found.is_json and not is_type.is_struct(found.column.type):
+        whole = _cells(found.column)
+        return [whole if name == layout.column([]) else [""] * rows for name in fields]
+    if not found.is_json:
+        children = dict(zip((field.name for field in found.column.type), found.column.flatten(), strict=True))
+        named = {layout.column([name]): child for name, child in children.items()}
+        return [_cells(named[name]) if name in named else [""] * rows for name in fields]
+    places = {name: at for at, name in enumerate(fields)}
+    columns: list[list[Any]] = [[""] * rows for _ in fields]
+    for row, text in enumerate(found.column.to_pylist()):
+        if text is not None:
+            for path, value in flattened(json.loads(text)):
+                columns[places[layout.column(path)]][row] = _cell(value)
+    return columns
+
+
+def _csv_text(rows: Any) -> bytes:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue().encode(errors="backslashreplace")
+
+
+def _values(column: "pyarrow.ChunkedArray") -> list[Any]:
+    """The values as Python has them, numbers by the quick way."""
+    import pyarrow.types as is_type
+
+    kind = column.type
+    if (is_type.is_floating(kind) or is_type.is_integer(kind)) and not column.null_count:
+        listed: list[Any] = column.to_numpy().tolist()
+        return listed
+    found: list[Any] = column.to_pylist()
+    return found
+
+
+def _plain_values(column: "pyarrow.ChunkedArray") -> list[Any]:
+    """The values as JSON has them: times as text, bytes as base64."""
+    import pyarrow.types as is_type
+
+    kind, values = column.type, _values(column)
+    if is_type.is_binary(kind) or is_type.is_large_binary(kind) or is_type.is_fixed_size_binary(kind):
+        return [None if value is None else base64.b64encode(value).decode() for value in values]
+    return values if _is_simple(kind) else [answers.plain(value) for value in values]
+
+
+def _cells(column: "pyarrow.ChunkedArray") -> list[Any]:
+    """The values as CSV cells: nothing for null, JSON for lists, and no text that begins a formula."""
+    import pyarrow.types as is_type
+    from pyarrow import compute
+
+    kind, values = column.type, _plain_values(column)
+    if is_type.is_string(kind) or is_type.is_large_string(kind):
+        risky = compute.any(compute.match_substring_regex(column, _RISKY_PATTERN)).as_py()
+        return [_cell(value) for value in values] if risky else values
+    if is_type.is_floating(kind):
+        finite = compute.all(compute.is_finite(column)).as_py()
+        return values if finite else [_cell(value) for value in values]
+    return values if _is_simple(kind) else [_cell(value) for value in values]
+
+
+def _is_simple(kind: Any) -> bool:
+    import pyarrow.types as is_type
+
+    tests = (is_type.is_floating, is_type.is_integer, is_type.is_boolean, is_type.is_string, is_type.is_large_string)
+    return any(test(kind) for test in tests)
 
 
 def _cell(value: Any) -> str:
-    """The value as a CSV cell: nothing for null, JSON for lists, and no text that begins a formula."""
+    """One value as a CSV cell."""
     kind = type(value)
     if kind is float:
         return repr(value) if math.isfinite(value) else ""
@@ -198,8 +261,3 @@ def _cell(value: Any) -> str:
         return str(value)
     value = answers.plain(value)
     return answers.to_json(value).decode() if isinstance(value, list | dict) else _cell(value)
-
-
-def _clean(text: str) -> str:
-    """Text that has a UTF-8 form."""
-    return text.encode(errors="backslashreplace").decode()
