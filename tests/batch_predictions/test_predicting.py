@@ -92,13 +92,6 @@ def test_a_batch_fails_only_if_every_row_does(bench: Bench) -> None:
     assert any("raise KeyError('nothing')" in line for line in logs["logs"])
 
 
-def test_predict_many_that_raises_gets_the_same_rows_once_more(bench: Bench) -> None:
-    once = "    queries['x'] += 1\n    import os\n    if not os.path.exists('tried'):\n"
-    once += "        open('tried', 'w').close()\n        raise OSError('later')\n    return queries['x']\n"
-    version = bench.predict(bench.deploy(MANY + once, bench.table(x=[1, 2])))
-    assert [line["prediction"] for line in bench.lines(version)] == [2, 3]
-
-
 def test_predict_many_that_raises_twice_fails_the_batch(bench: Bench) -> None:
     version = bench.predict(bench.deploy(MANY + "    raise OSError('never')\n", bench.table(x=[1, 2])))
     assert version["status"] == "FAILED"
