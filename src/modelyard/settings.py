@@ -93,6 +93,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     replica_memory_gib: float = 4.0
     #: Replicas of each deployment.
     replicas: int = 1
+    #: Seconds for which a lower load must last before a deployment gives replicas back, where their number may change.
+    scale_down_s: float = 60.0
+    #: Seconds for which calls wait while a deployment that slept is brought up again.
+    wake_timeout_s: float = 60.0
     #: Calls that wait at one replica before further ones are refused with 429.
     replica_queue: int = 256
     #: Bytes that a run's stdout and stderr keep together; what is past it is counted and said.

@@ -18,7 +18,7 @@ import msgspec
 from modelyard.batch_predictions.chunks import Failure, Kept, KeptChunks, Plan, Told
 from modelyard.batch_predictions.crew import Crew, NotHired, PieceFailed, Starved, Unanswered
 from modelyard.database import JsonObject
-from modelyard.deployments.replica import opened_files
+from modelyard.deployments.replicas.replica import opened_files
 from modelyard.deployments.servable import model_blobs, model_message
 from modelyard.environments import Environment, EnvironmentFailure, Environments
 from modelyard.execution import Permanent, Retry, RunContext

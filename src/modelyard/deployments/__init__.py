@@ -1,7 +1,7 @@
 """Deployments: versions of models and of feature groups put to work, behind predictions and look-ups of rows.
 
 A deployment is PENDING until an agent takes its serve run, DEPLOYING while replicas start, then ACTIVE; STOPPED or
-FAILED end that (`records.DeploymentStatus`). `serving.py` is the agent's side: a long-lived run for each deployment and
+FAILED end that (`records.DeploymentStatus`). `replicas` is the agent's side: a long-lived run for each deployment and
 version that keeps replicas alive and, when they are ready, switches the deployment over. `routing.py` is the
 gateway's side: tokens, deployments and ready replicas in memory; `dispatch.py` keeps a `line.py` of calls for each
 deployment, which `connection.py` carries to the replicas, one multiplexed Unix connection each. `servable.py` says what

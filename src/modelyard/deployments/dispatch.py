@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Coroutine
 
 from modelyard.deployments.line import Line
+from modelyard.deployments.replicas.reports import REPORT_S, Reporter
 from modelyard.deployments.routing import EMPTY, Routing, RoutingTable
 from modelyard.settings import Settings
 
@@ -23,6 +24,8 @@ class Dispatch:
         self._tasks: set[asyncio.Task[None]] = set()
         self._looking: asyncio.Future[None] | None = None
         self._closed = False
+        self._reporter = Reporter()
+        self.loop.call_later(REPORT_S, self._report)
         routing.on_change(self._on_change)
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
@@ -52,6 +55,14 @@ class Dispatch:
         self._closed = True
         for line in self.lines.values():
             line.retire()
+        self._reporter.close()
+
+    def _report(self) -> None:
+        """Tells servings how much their deployments have to do; of those that nobody asks, nothing."""
+        if not self._closed:
+            for line in self.lines.values():
+                line.report(self._reporter)
+            self.loop.call_later(REPORT_S, self._report)
 
     def _on_change(self, table: RoutingTable) -> None:
         if not self.loop.is_closed():

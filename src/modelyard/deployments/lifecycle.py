@@ -68,6 +68,14 @@ def start(session: Session, deployment: Deployment) -> None:
     note_change(session)
 
 
+def wake(session: Session, deployment_id: DeploymentId) -> None:
+    """Has a deployment that sleeps served again; one that does not is left as it is."""
+    deployment = session.get(Deployment, deployment_id, with_for_update=True, populate_existing=True)
+    if deployment is not None and deployment.is_asleep:
+        _begin(session, deployment)
+        note_change(session)
+
+
 def stop(session: Session, deployment: Deployment) -> None:
     """Takes no more calls, lets those under way end, and ends the replicas. A switch under way is given up."""
     if deployment.status == DeploymentStatus.STOPPED:

@@ -18,8 +18,10 @@ from sqlalchemy.orm import Session
 from modelyard.deployments.changes import note_change
 from modelyard.deployments.connection import WAITING_BYTES, Connection, PendingCall, connect
 from modelyard.deployments.frames import Answer
+from modelyard.deployments.lifecycle import wake
 from modelyard.deployments.rates import Bucket
 from modelyard.deployments.records import DeploymentStatus, Replica, ReplicaState
+from modelyard.deployments.replicas.reports import Reporter
 from modelyard.deployments.routing import Place, Route, Routing
 from modelyard.deployments.sampling import Sampler
 from modelyard.deployments.tally import Tally
@@ -33,6 +35,8 @@ Spawn = Callable[[Coroutine[None, None, None]], None]
 
 #: Seconds that a call waits for a replica of an ACTIVE deployment before it is answered NotReadyError.
 REPLICA_WAIT_S = 15.0
+#: Seconds between two looks at the routing table while calls wait.
+LOOK_S = 0.05
 #: Seconds until a replica that could not be reached is tried again.
 RECONNECT_S = 0.2
 #: Times that one call is sent again.
@@ -57,6 +61,9 @@ class Line:
         self._broken: dict[ReplicaId, float] = {}
         self._waiting: deque[PendingCall] = deque()
         self._turn = 0
+        #: Calls answered when the serving was last told how much there is to do, and how much it was told.
+        self._reported = (0, 0)
+        self._is_waking = self._is_looking = False
         self.apply(route)
 
     # -- calls --------------------------------------------------------------------------------------------------
@@ -105,18 +112,32 @@ class Line:
         if len(self._waiting) >= limit:
             raise self._too_many()
         self._waiting.append(call)
-        self._loop.call_later(REPLICA_WAIT_S, self._give_up, call)
-        self._routing.look_again()
+        asleep = self.route.is_asleep
+        limit_s = self._settings.wake_timeout_s if asleep or self._is_waking else REPLICA_WAIT_S
+        self._loop.call_later(limit_s, self._give_up, call, limit_s)
+        if asleep and not self._is_waking:
+            self._is_waking = True
+            deployment_id = self.route.deployment_id
+            self._routing.run_errand(lambda session: wake(session, deployment_id))
+        if not self._is_looking:
+            self._look_on()
+
+    def _look_on(self) -> None:
+        """Looks at the routing table again and again while calls wait for a replica."""
+        self._is_looking = bool(self._waiting)
+        if self._is_looking:
+            self._routing.look_again()
+            self._loop.call_later(LOOK_S, self._look_on)
 
     def _too_many(self) -> TooManyRequestsError:
         return TooManyRequestsError(
             f"{self._settings.replica_queue} calls wait at each of {max(len(self._links), 1)} replicas already"
         )
 
-    def _give_up(self, call: PendingCall) -> None:
+    def _give_up(self, call: PendingCall, limit_s: float) -> None:
         if not call.future.done() and call in self._waiting:
             self._waiting.remove(call)
-            message = f"Deployment {self.route.deployment_id} has had no working replica for {REPLICA_WAIT_S:g} seconds"
+            message = f"Deployment {self.route.deployment_id} has had no working replica for {limit_s:g} seconds"
             call.future.set_exception(NotReadyError(message))
 
     def _send_again(self, call: PendingCall) -> None:
@@ -129,6 +150,17 @@ class Line:
             self._place(call)
         except ApiError as error:
             call.future.set_exception(error)
+
+    def report(self, reporter: Reporter) -> None:
+        """Tells the serving how much there is to do, if there is anything, or was when it was last told."""
+        links = self._links
+        if not links:
+            return
+        now = (self.calls, sum([len(link.pending) for link in links]) + len(self._waiting))
+        if now[1] or now != self._reported:
+            self._reported = now
+            place = links[0].place
+            reporter.report(place.socket, place.serving_id, now[1])
 
     # -- what connections tell ----------------------------------------------------------------------------------
 
@@ -167,6 +199,7 @@ class Line:
     def apply(self, route: Route) -> None:
         """Takes over what changed."""
         self.route, self.project_id = route, route.project_id
+        self._is_waking = self._is_waking and not route.places and bool(self._waiting)
         rate = route.calls_per_second
         if rate is None:
             self.bucket = None

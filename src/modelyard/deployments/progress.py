@@ -1,17 +1,18 @@
 """How a serving tells its deployment how far it is: it has begun, it is ready, it could not come up.
 
-Called by `serving.py`, within the serve run's own transactions. A serving that its deployment no longer names has been
+Called by `replicas`, within the serve run's own transactions. A serving that its deployment no longer names has been
 overtaken: it is told so and ends.
 """
 
 from datetime import datetime
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from modelyard.deployments.changes import note_change
 from modelyard.deployments.holding import hold, note_progress
 from modelyard.deployments.lifecycle import end_serving, move
+from modelyard.deployments.options import DeploymentOptions, read_options
 from modelyard.deployments.records import Deployment, DeploymentStatus, Replica
 from modelyard.ids import DeploymentId, ServingId
 
@@ -60,6 +61,24 @@ def settle(session: Session, deployment_id: DeploymentId, serving_id: ServingId)
         deployment.pending_serving_id = None
         deployment.expect(None)
     note_progress(session, deployment, deployment.version, None)
+
+
+def fall_asleep(session: Session, deployment_id: DeploymentId, serving_id: ServingId) -> bool:
+    """Nobody has called for long: the deployment gives its replicas back, and stays ACTIVE. False: not now."""
+    deployment = _get(session, deployment_id)
+    if deployment is None or deployment.serving_id != serving_id:
+        return False
+    if deployment.status != DeploymentStatus.ACTIVE or deployment.pending_serving_id is not None:
+        return False
+    deployment.serving_id = None
+    forget_replicas(session, serving_id)
+    note_change(session)
+    return True
+
+
+def options_of(session: Session, deployment_id: DeploymentId) -> DeploymentOptions:
+    """What was set for the deployment."""
+    return read_options(session.scalar(select(Deployment.options).where(Deployment.deployment_id == deployment_id)))
 
 
 def fail(session: Session, deployment_id: DeploymentId, serving_id: ServingId, reason: str) -> None:

@@ -117,6 +117,11 @@ class Deployment(Record):
         """The version that is being brought up beside it."""
         return self.pending_model_version or self.pending_feature_group_version
 
+    @property
+    def is_asleep(self) -> bool:
+        """Whether it has no replicas, since nobody called for long, and the next call brings them up again."""
+        return self.status == DeploymentStatus.ACTIVE and self.serving_id is None and self.version is not None
+
     def serve(self, version: Version) -> None:
         """Notes the version that answers."""
         if self.feature_group_id is None:

@@ -66,6 +66,10 @@ class Route(NamedTuple):
     arguments: JsonObject | None
     arguments_override: bool
     options: DeploymentOptions
+    #: The serving that answers; None: it sleeps, or needs none.
+    serving_id: ServingId | None
+    #: It has no replicas, and the first call brings them up again.
+    is_asleep: bool
     places: tuple[Place, ...]
 
 
@@ -207,5 +211,7 @@ def _route(deployment: Deployment, places: list[Place]) -> Route:
         arguments=deployment.default_prediction_arguments,
         arguments_override=deployment.arguments_override,
         options=read_options(deployment.options),
+        serving_id=deployment.serving_id,
+        is_asleep=deployment.is_asleep,
         places=tuple(place for place in places if place.serving_id == deployment.serving_id),
     )

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from modelyard.database import JsonValue
 from modelyard.deployments import progress
 from modelyard.deployments.lifecycle import SERVE
-from modelyard.deployments.serving import Serving
+from modelyard.deployments.replicas.serving import Serving
 from modelyard.execution import RunContext, RunKind
 from modelyard.ids import DeploymentId, ServingId
 

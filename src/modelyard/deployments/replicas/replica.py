@@ -5,8 +5,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from modelyard.container import Container
+from modelyard.deployments.replicas.sockets import ReplicaSocket
 from modelyard.deployments.servable import Servable
-from modelyard.deployments.sockets import ReplicaSocket
 from modelyard.feature_groups.twins import opened
 from modelyard.ids import Digest, ReplicaId, new_id
 from modelyard.sandbox import Guest, GuestError, Interpreter, Sandbox
