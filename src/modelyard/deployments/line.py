@@ -156,7 +156,7 @@ class Line:
         links = self._links
         if not links:
             return
-        now = (self.calls, sum([len(link.pending) for link in links]) + len(self._waiting))
+        now = (self.tally.calls, sum([len(link.pending) for link in links]) + len(self._waiting))
         if now[1] or now != self._reported:
             self._reported = now
             place = links[0].place
