@@ -101,6 +101,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     replica_queue: int = 256
     #: Bytes that a run's stdout and stderr keep together; what is past it is counted and said.
     log_limit: int = 8 * 1024**2
+    #: Bytes that metrics.json and metrics.jsonl of a training may each have.
+    metrics_limit: int = 8 * 1024**2
+    #: Lines that metrics.jsonl may have.
+    metrics_steps: int = 200_000
     #: Scratch space of a guest, in GiB.
     scratch_gib: float = 20.0
     #: Processes and threads that one guest may have.

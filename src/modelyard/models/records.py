@@ -271,6 +271,19 @@ class ModelVersion(Record):
     training_completed_at: Mapped[datetime | None]
 
 
+class MetricStepBatch(Record):
+    """Some steps of a training that goes on, or that failed: lines of metrics.jsonl as its guest saw them come."""
+
+    __tablename__ = "model_metric_steps"
+
+    model_version: Mapped[ModelVersionId] = mapped_column(
+        ForeignKey("model_versions.model_version", ondelete="CASCADE"), primary_key=True
+    )
+    #: Place of the first of them.
+    first: Mapped[int] = mapped_column(primary_key=True)
+    steps: Mapped[list[dict[str, Any]]]
+
+
 class ValidationStatus(StrEnum):
     """Where a dry run stands."""
 

@@ -16,6 +16,7 @@ from modelyard.feature_groups import lineage
 from modelyard.ids import FeatureGroupId, ModelVersionId
 from modelyard.models import bringing, training
 from modelyard.models.code import receiving
+from modelyard.models.curves import forget_steps
 from modelyard.models.dry_runs import trials
 from modelyard.models.dry_runs.validations import VALIDATE
 from modelyard.models.events import ModelEvents
@@ -68,6 +69,7 @@ def _begin(run: RunContext) -> Plan | None:
         if version.status in ENDED:
             return None
         version.status, version.training_started_at = VersionStatus.TRAINING, run.clock()
+        forget_steps(session, version.model_version)
         revision = session.get_one(ModelRevision, version.revision_id)
         wanted = [revision.source_digest, *([version.lock_digest] if version.lock_digest else [])]
         texts, modules = read_texts(session, wanted), ModulePins.of(version.module_pins)
@@ -115,6 +117,7 @@ def _end_complete(run: RunContext, trained: Trained, report: JsonObject | None) 
         version.predict_takes_tables = outputs.predict_takes_tables
         version.usage, version.training_completed_at = trained.usage, run.clock()
         version.reproduction = report
+        forget_steps(session, version.model_version)
         if not version.reproduction_of:
             _note_trained(session, version)
             _tell(run, session, version)

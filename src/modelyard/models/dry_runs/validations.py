@@ -179,7 +179,6 @@ def _keep(session: Session, call: Call, trial: Trial, merged: Definition, stages
             organization_id=call.organization_id,
             project_id=trial.project_id,
             demand=demand(session, call.settings, size),
-            max_attempts=call.settings.run_attempts,
         )
     session.add(validation)
     session.flush()
