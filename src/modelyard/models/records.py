@@ -351,6 +351,31 @@ class ModelArtifactsExport(Record):
     completed_at: Mapped[datetime | None]
 
 
+class FeatureImportance(Record):
+    """How much a version's predictions hang on each column, or how far it is to be known. Asked for, then kept."""
+
+    __tablename__ = "model_feature_importances"
+
+    model_version: Mapped[ModelVersionId] = mapped_column(
+        ForeignKey("model_versions.model_version", ondelete="CASCADE"), primary_key=True
+    )
+    run_id: Mapped[RunId]
+    #: The column that is predicted, and the place of its table among the version's.
+    target: Mapped[str]
+    place: Mapped[int]
+    #: An agent is at it: so many columns of how many are measured.
+    begun: Mapped[bool] = mapped_column(default=False)
+    measured: Mapped[int] = mapped_column(default=0)
+    columns: Mapped[int | None]
+    #: `importance.wire.FeatureImportanceShape`.
+    result: Mapped[JsonObject | None]
+    error: Mapped[str | None] = mapped_column(Text)
+    #: What the user's code raised: type, value, traceback.
+    exception: Mapped[JsonObject | None]
+    asked_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+
+
 class ModelVersionUser(Record):
     """Something of a room above that stands on a version and would fall with it, under a name that a person knows."""
 

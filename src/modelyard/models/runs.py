@@ -22,6 +22,8 @@ from modelyard.models.dry_runs.validations import VALIDATE
 from modelyard.models.events import ModelEvents
 from modelyard.models.exports import exporting
 from modelyard.models.heads import put_text
+from modelyard.models.importance import measuring
+from modelyard.models.importance.asking import IMPORTANCE
 from modelyard.models.outputs import Outputs
 from modelyard.models.records import ENDED, Model, ModelRevision, ModelVersion, VersionStatus
 from modelyard.models.reproduction import reproducing
@@ -42,7 +44,7 @@ def train(run: RunContext) -> None:
     try:
         plan = dataclasses.replace(plan, inputs=bringing.bring(run, plan.model_version))
         limits = training.limits_of(run, plan)
-        environment = training.find_environment(run, plan)
+        environment = training.find_environment(run, plan.requirements, plan.lock)
         tables = training.find_tables(run, plan)
         pins = training.pins_of(environment, tables, limits)
         _pin(run, pins)
@@ -177,6 +179,7 @@ def _tell(run: RunContext, session: Session, version: ModelVersion) -> None:
 KINDS: tuple[RunKind, ...] = (
     RunKind(TRAIN, train, give_up_training),
     RunKind(VALIDATE, trials.try_out, trials.give_up),
+    RunKind(IMPORTANCE, measuring.measure, measuring.give_up),
     *receiving.KINDS,
     *exporting.KINDS,
 )

@@ -112,12 +112,12 @@ def _refuse_memory(run: RunContext, wanted: float, here: float) -> None:
     )
 
 
-def find_environment(run: RunContext, plan: Plan) -> Environment:
-    """The environment with the plan's requirements; TrainingFailed with the resolver's own reason if there is none."""
+def find_environment(run: RunContext, requirements: tuple[str, ...], lock: str | None) -> Environment:
+    """The environment with those requirements; TrainingFailed with the resolver's own reason if there is none."""
     try:
         return run.parts.get(Environments).ensure(
-            plan.requirements,
-            lock=plan.lock,
+            requirements,
+            lock=lock,
             on_progress=lambda line: say(run, line),
             cancelled=run.cancelled,
         )

@@ -10,6 +10,7 @@ from modelyard.execution import RunLogs, read_logs
 from modelyard.execution.logs import lines_after
 from modelyard.execution.waiting import what_it_waits_for
 from modelyard.models.curves import steps_after, steps_of
+from modelyard.models.importance.targets import named_target
 from modelyard.models.records import ENDED, Model, ModelRevision, ModelVersion, VersionStatus
 from modelyard.models.wire import (
     FollowedLineShape,
@@ -91,7 +92,7 @@ def model_metrics(session: Session, version: ModelVersion) -> ModelMetricsShape:
         model_id=model.model_id,
         model_version=version.model_version,
         metric_names={name: name for name in metrics},
-        target_column=None,
+        target_column=named_target(version.training_config),
         train_val_test_split={},
         training_completed_at=iso(version.training_completed_at),
     )

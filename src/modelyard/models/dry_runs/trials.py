@@ -81,7 +81,7 @@ def try_out(run: RunContext) -> None:
     try:
         limits = dataclasses.replace(training.limits_of(run, tried.plan), timeout_s=run.settings.validation_timeout_s)
         with board.stage("environment") as say:
-            environment = training.find_environment(run, tried.plan)
+            environment = training.find_environment(run, tried.plan.requirements, tried.plan.lock)
             say(f"{environment.lock.count('==')} packages")
         with board.stage("tables") as say:
             tables = _find_tables(run, tried.plan)

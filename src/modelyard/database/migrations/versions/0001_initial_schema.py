@@ -926,6 +926,22 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['upload_id'], ['uploads.upload_id'], name=op.f('fk_upload_parts_upload_id_uploads'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('upload_id', 'part_number', name=op.f('pk_upload_parts'))
     )
+    op.create_table('model_feature_importances',
+    sa.Column('model_version', sa.String(), nullable=False),
+    sa.Column('run_id', sa.String(), nullable=False),
+    sa.Column('target', sa.String(), nullable=False),
+    sa.Column('place', sa.BigInteger(), nullable=False),
+    sa.Column('begun', sa.Boolean(), nullable=False),
+    sa.Column('measured', sa.BigInteger(), nullable=False),
+    sa.Column('columns', sa.BigInteger(), nullable=True),
+    sa.Column('result', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('error', sa.Text(), nullable=True),
+    sa.Column('exception', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('asked_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('completed_at', modelyard.database.records.Utc(), nullable=True),
+    sa.ForeignKeyConstraint(['model_version'], ['model_versions.model_version'], name=op.f('fk_model_feature_importances_model_version_model_versions'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('model_version', name=op.f('pk_model_feature_importances'))
+    )
     op.create_table('model_metric_steps',
     sa.Column('model_version', sa.String(), nullable=False),
     sa.Column('first', sa.BigInteger(), nullable=False),
@@ -954,6 +970,7 @@ def downgrade() -> None:
 
     op.drop_table('model_version_users')
     op.drop_table('model_metric_steps')
+    op.drop_table('model_feature_importances')
     op.drop_table('upload_parts')
     with op.batch_alter_table('model_versions', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_model_versions_lock_digest'))
