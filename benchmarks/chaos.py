@@ -293,7 +293,9 @@ def _settle(house: House, client: Client, done: Chaos) -> None:
                 if found["status"] == "FAILED":
                     done.wrong.append(f"training {version}: {reason}")
         time.sleep(0.1)
-    done.wrong += [f"training {version} never ended" for version in waiting]
+    for version in waiting:
+        found = client.call("describeModelVersion", "GET", modelVersion=version) or {}
+        done.wrong.append(f"training {version} never ended: {found.get('status')}, waits for {found.get('waitingFor')}")
     for version in done.tables:
         house.wait("describeDatasetVersion", ("COMPLETE", "FAILED"), datasetVersion=version)
 
