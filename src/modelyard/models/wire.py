@@ -17,7 +17,8 @@ Config = dict[str, Any]
 class CodeSourceShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Where the source code is, and what the check found."""
 
-    #: TEXT: the source itself is in `sourceCode`.
+    #: TEXT: the source itself is in `sourceCode`; FILE_UPLOAD, APPLICATION_CONNECTOR: a tree of files. The client sends
+    #: function objects as their text, and no model can name a registered function, so PYTHON is for feature groups.
     source_type: str
     source_code: str | None
     application_connector_id: str | None
