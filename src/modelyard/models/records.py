@@ -319,6 +319,8 @@ class ModelValidation(Record):
     digest: Mapped[Digest] = mapped_column(index=True)
     source_digest: Mapped[Digest] = mapped_column(ForeignKey("model_texts.digest"), index=True)
     module_pins: Mapped[JsonObject] = mapped_column(default=dict)
+    #: Versions of the tables that it is tried on, in order; None until they are there.
+    table_versions: Mapped[list[str] | None]
     query: Mapped[JsonObject | None]
     sample_rows: Mapped[int]
     seed: Mapped[int] = mapped_column(BigInteger)

@@ -656,6 +656,7 @@ def upgrade() -> None:
     sa.Column('digest', sa.String(), nullable=False),
     sa.Column('source_digest', sa.String(), nullable=False),
     sa.Column('module_pins', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('table_versions', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('query', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('sample_rows', sa.BigInteger(), nullable=False),
     sa.Column('seed', sa.BigInteger(), nullable=False),
