@@ -16,7 +16,9 @@ from modelyard.accounts.first_run import prepare_accounts
 from modelyard.actions import Action, collect
 from modelyard.api.application import build_application
 from modelyard.api.door import Door
+from modelyard.api.keyring import Keyring
 from modelyard.api.lane import Lane
+from modelyard.api.metrics import Metrics
 from modelyard.batch_predictions import actions as batch_predictions_actions
 from modelyard.batch_predictions import binding as batch_predictions_binding
 from modelyard.batch_predictions import runs as batch_predictions_runs
@@ -65,11 +67,12 @@ from modelyard.models.code import actions as models_code_actions
 from modelyard.models.dry_runs import actions as models_validation_actions
 from modelyard.models.exports import actions as models_export_actions
 from modelyard.models.history import actions as models_revision_actions
-from modelyard.models.importance import actions as models_importance_actions
 from modelyard.models.reproduction import actions as models_version_actions
 from modelyard.observability import actions as observability_actions
 from modelyard.observability import binding as observability_binding
+from modelyard.observability.exposition import Exposition
 from modelyard.observability.logbook import Logbook
+from modelyard.observability.siblings import Siblings
 from modelyard.online_rows import actions as online_rows_actions
 from modelyard.online_rows.retention import Sweeper
 from modelyard.online_rows.tokens import StreamingTokens
@@ -134,7 +137,6 @@ SLICES = (
             models_import_actions,
             models_lineage_actions,
             models_metric_actions,
-            models_importance_actions,
             models_revision_actions,
             models_training_actions,
             models_validation_actions,
@@ -190,8 +192,11 @@ def gateway(house: House, parts: Container | None = None) -> ASGIApp:
     """The ASGI application of a gateway process. Who has to close the parts afterwards hands them in."""
     parts = parts or gateway_parts(house)
     door = Door(house.actions, house.database, parts, house.settings, house.clock)
-    application = build_application(door, house.actions, lambda: _problems(house))
-    return Lane(application, Routing(house.database), house.database, house.settings, parts.get(Logbook))
+    logbook, siblings = parts.get(Logbook), parts.get(Siblings)
+    exposition = Exposition(house.database, house.clock, siblings)
+    metrics = Metrics(exposition, Keyring(house.database), house.settings)
+    application = build_application(door, house.actions, lambda: _problems(house), metrics)
+    return Lane(application, Routing(house.database), house.database, house.settings, logbook, siblings)
 
 
 def agent(house: House, parts: Container | None = None) -> Agent:
@@ -216,7 +221,8 @@ def gateway_parts(house: House) -> Container:
     parts.add(RowWriter(house.database, house.clock))
     parts.add(StreamingTokens(house.database))
     parts.add(OnlineTargets(house.database))
-    parts.add(Logbook(house.database, house.settings, house.clock))
+    logbook = parts.add(Logbook(house.database, house.settings, house.clock))
+    parts.add(Siblings(house.settings, logbook))
     _bind(parts)
     return parts
 

@@ -125,9 +125,11 @@ class TooManyRequestsError(ApiError):
 
     status = 429
 
-    def __init__(self, message: str | None = None, retry_after_s: int = 1) -> None:
+    def __init__(self, message: str | None = None, retry_after_s: int = 1, limit: str = "queue") -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        #: Which limit it was: that of a deployment, of a token, or of what can wait.
+        self.limit = limit
 
 
 class PredictionError(ApiError):

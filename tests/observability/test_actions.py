@@ -31,9 +31,9 @@ def predict(model, query, **kwargs):
 class Target:
     """A deployment and how it is asked."""
 
-    def __init__(self, workshop: Workshop) -> None:
+    def __init__(self, workshop: Workshop, **parameters: object) -> None:
         self.yard, self.token = workshop.yard, workshop.token()
-        self.deployment_id = workshop.deploy(workshop.make_version(SOURCE))
+        self.deployment_id = workshop.deploy(workshop.make_version(SOURCE), **parameters)
 
     def ask(self, query: object, **more: object) -> requests.Response:
         target = {"deploymentToken": self.token, "deploymentId": self.deployment_id}

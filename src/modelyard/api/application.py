@@ -1,7 +1,7 @@
 """The ASGI application: the fast lane for predictions first, then the routes of the door.
 
 Routes: `/api/v0/{action}`, `/api/{action}` (what the client calls the proxy), `/exports/{link}/{name}` (files for those
-who have the link), `/openapi.json`, `/healthz`.
+who have the link), `/metrics` (administrators and scrapers), `/openapi.json`, `/healthz`.
 """
 
 import os
@@ -18,6 +18,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from modelyard.actions import Action
 from modelyard.api.door import Door
 from modelyard.api.envelope import failure
+from modelyard.api.metrics import Metrics
 from modelyard.api.openapi import document
 from modelyard.errors import Generic404Error
 from modelyard.ids import new_id
@@ -28,7 +29,7 @@ ACTION = re.compile(r"/api/(?P<version>v0/)?(?P<action>[^/]+)")
 HealthCheck = Callable[[], list[str]]
 
 
-def build_application(door: Door, actions: Mapping[str, Action], health: HealthCheck) -> ASGIApp:
+def build_application(door: Door, actions: Mapping[str, Action], health: HealthCheck, metrics: Metrics) -> ASGIApp:
     """The application without the fast lane, which `app.py` puts in front of it."""
 
     def healthz(_: Request) -> Response:
@@ -45,6 +46,7 @@ def build_application(door: Door, actions: Mapping[str, Action], health: HealthC
         routes=[
             Route("/exports/{link}/{name}", door.download, methods=["GET", "HEAD"]),
             Route("/healthz", healthz, methods=["GET"]),
+            Route("/metrics", metrics.answer, methods=["GET"]),
             Route("/openapi.json", openapi, methods=["GET"]),
         ],
         exception_handlers={404: nowhere},

@@ -13,7 +13,6 @@ from starlette.types import ASGIApp
 
 from modelyard.api.bounded_head import BoundedHeadProtocol
 from modelyard.api.draining import DrainingProtocol
-from modelyard.api.express import ExpressProtocol
 from modelyard.api.one_write import OneWriteProtocol
 
 BACKLOG = 2048
@@ -33,7 +32,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-class Protocol(DrainingProtocol, OneWriteProtocol, BoundedHeadProtocol, ExpressProtocol):
+class Protocol(DrainingProtocol, OneWriteProtocol, BoundedHeadProtocol):
     """uvicorn's protocol as this house wants it."""
 
 

@@ -45,6 +45,9 @@ Print the OpenAPI document of all actions, as the gateway serves it at /openapi.
 
 The same actions give the same bytes, so that a committed copy shows every change of the API in a diff.
 """
+DASHBOARD = """
+Print a Grafana dashboard of the metrics that the server gives at /metrics, to be imported there.
+"""
 CONNECTORS = """
 Add, list, try and remove connectors to buckets, databases and git repositories.
 
@@ -79,6 +82,7 @@ COMMANDS = (
     ("cancel", "trainings:cancel", CANCEL),
     ("demo", "demo.command:demo", DEMO),
     ("doctor", "doctor:doctor", DOCTOR),
+    ("dashboard", "dashboard:dashboard", DASHBOARD),
     ("openapi", "openapi:openapi", OPENAPI),
     ("validate", "validate:validate", VALIDATE),
     ("version", "version:version", VERSION),

@@ -43,6 +43,8 @@ class Described:
     def value(self, settings: Settings) -> str:
         """Its value in force, without a password in it."""
         value = _text(getattr(settings, self.name))
+        if self.name.endswith("_token") and value:
+            return "***"
         return re.sub(r"(://[^:/@]+):[^@]*@", r"\1:***@", value)
 
 

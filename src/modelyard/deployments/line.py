@@ -73,6 +73,11 @@ class Line:
         """Whether calls wait for a replica here, and so nobody has begun them."""
         return bool(self._waiting)
 
+    @property
+    def load(self) -> tuple[int, int]:
+        """Calls that replicas have, and calls that wait until there is one; readable from any thread."""
+        return sum(len(link.pending) for link in tuple(self._links)), len(self._waiting)
+
     def send(self, kind: int, body: bytes) -> "asyncio.Future[Answer]":
         """Sends a call on its way and gives the future of its answer. Raises where it can't be taken now."""
         self.admit()
@@ -89,7 +94,9 @@ class Line:
     def admit(self) -> None:
         """Counts one more call; TooManyRequestsError past the deployment's callsPerSecond."""
         if self.bucket is not None and not self.bucket.take():
-            raise TooManyRequestsError(f"More than {self.bucket.rate} calls a second; see callsPerSecond")
+            raise TooManyRequestsError(
+                f"More than {self.bucket.rate} calls a second; see callsPerSecond", limit="deployment"
+            )
 
     def _place(self, call: PendingCall) -> None:
         if self.route.status != DeploymentStatus.ACTIVE:

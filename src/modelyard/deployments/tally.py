@@ -21,11 +21,13 @@ BOUNDS: tuple[float, ...] = (
 class Tally:
     """Counts of one deployment. Written by the event loop alone; read by any thread, each count as it stands."""
 
-    __slots__ = ("latencies", "seconds", "statuses")
+    __slots__ = ("latencies", "rejected", "seconds", "statuses")
 
     def __init__(self) -> None:
         #: HTTP status -> calls that were answered with it; 499: the caller had left.
         self.statuses: dict[int, int] = {}
+        #: Which limit (`TooManyRequestsError.limit`) -> calls that it turned away.
+        self.rejected: dict[str, int] = {}
         #: Calls by how long they took, one more than there are bounds; calls that were turned away are not among them.
         self.latencies: list[int] = [0] * (len(BOUNDS) + 1)
         #: The sum of what those took.
@@ -38,6 +40,10 @@ class Tally:
         if status < 400 or status >= 500 or status == 408:
             self.latencies[bisect_left(BOUNDS, took_s)] += 1
             self.seconds += took_s
+
+    def note_rejected(self, limit: str) -> None:
+        """Counts one call that a limit turned away, besides its status."""
+        self.rejected[limit] = self.rejected.get(limit, 0) + 1
 
     @property
     def calls(self) -> int:

@@ -32,20 +32,13 @@ class WireError(msgspec.Struct, frozen=True):
     traceback: str = ""
 
 
-#: One line of metrics.jsonl: names, and finite numbers, texts and flags.
-Step = dict[str, str | float | bool]
-
-
 class Frame(msgspec.Struct, frozen=True):
-    """Anything that a guest may say: it is ready, a user function begins, steps of a training, the answer."""
+    """Anything that a guest may say: it is ready, a user function begins, the answer."""
 
-    event: Literal["ready", "started", "steps", "reply"]
+    event: Literal["ready", "started", "reply"]
     at: float | None = None
     result: dict[str, Any] | None = None
     error: WireError | None = None
-    #: Place of the first of the steps; those that were told from there on are void.
-    first: int = 0
-    steps: list[Step] | None = None
 
 
 class ChannelClosed(Exception):

@@ -9,14 +9,20 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 def descendants(pid: int) -> list[int]:
     """`pid` and all below it, from one pass over /proc."""
+    return list(family(pid))
+
+
+def family(pid: int) -> dict[int, int]:
+    """`pid` and all below it with the parent of each, parents first, from one pass over /proc."""
     below: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (fields := _stat(int(entry.name))):
             below.setdefault(int(fields[1]), []).append(int(entry.name))
-    found, pending = [], [pid]
+    found, pending = {}, [(pid, 0)]
     while pending:
-        found.append(current := pending.pop())
-        pending += below.get(current, ())
+        current, parent = pending.pop()
+        found[current] = parent
+        pending += [(child, current) for child in below.get(current, ())]
     return found
 
 
