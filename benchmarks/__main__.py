@@ -11,7 +11,7 @@ from benchmarks.measure import Options, Row, as_markdown, load
 
 NAMES = (
     "predict", "update", "start", "table", "imports", "environment", "queries", "listing", "models", "online",
-    "downloads", "trainings",
+    "downloads", "trainings", "batch",
 )  # fmt: skip
 
 
@@ -25,11 +25,13 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=usual.rows, help="rows of the large table")
     parser.add_argument("--megabytes", type=int, default=usual.megabytes, help="size of the file that is imported")
     parser.add_argument("--trainings", type=int, default=usual.trainings, help="trainings that are begun at once")
+    parser.add_argument("--batch-rows", type=int, default=usual.batch_rows, help="rows of the table that is predicted")
     given = parser.parse_args()
     unknown = [name for name in given.names if name not in NAMES]
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
-    options = Options(given.rounds, given.seconds, given.rows, given.megabytes, given.trainings)
+    sizes = given.rows, given.megabytes, given.trainings, given.batch_rows
+    options = Options(given.rounds, given.seconds, *sizes)
     return _run_all(given.names or list(NAMES), options)
 
 

@@ -20,6 +20,8 @@ class Options:
     megabytes: int = 200
     #: Trainings that are begun at once.
     trainings: int = 100
+    #: Rows of the table that is predicted.
+    batch_rows: int = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,20 @@
 """Chunks of a batch: which rows each holds, and their predictions as they are kept until the result is whole.
 
-A chunk is a run of rows with a number. Its predictions are copied out of the guest into a file of its own, synced and
-renamed to the number, so a name stands for a whole chunk or is absent, whatever was killed when: an agent that takes a
-version over goes on with the chunks that are missing. What the files hold is never read here, only what the guest told
-of it. They lie in a folder whose name says what was predicted with what; what lies in another is of no use.
+A chunk is a run of rows with a number. Its predictions are copied out of the guest to the end of a file, and once they
+are on the disk, a line of a journal says so: a chunk that has a line is whole, whatever was killed when, and an agent
+that takes a version over goes on with the chunks that have none. What predictions look like is no business of ours. The
+files lie in a folder whose name says what was predicted with what; what lies in another is of no use.
 """
 
+import contextlib
 import hashlib
 import math
 import os
-import re
-import secrets
 import shutil
-import struct
+import time
 from collections.abc import Container, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 import msgspec
 
@@ -28,9 +27,10 @@ _MANY_ROWS, _ONE_BY_ONE_ROWS = 65_536, 4_096
 _MANY_PIECES, _ONE_BY_ONE_PIECES = (8, 16_384), (16, 256)
 #: What the values of a chunk may count and take; wide tables go in smaller chunks.
 _CELLS, _BYTES = 4_000_000, 64 * 1024**2
-_HEADER = struct.Struct("!I")
+#: Seconds after which what was kept is made durable; each time costs two waits for the disk.
+_SETTLE_S = 0.25
+#: Predictions begin at multiples of this, as whoever maps them likes it.
 _ALIGNED = 64
-_NAME = re.compile(r"[0-9]{9}")
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -67,8 +67,9 @@ class Kept(NamedTuple):
 
     chunk: Chunk
     path: Path
-    #: Where the predictions begin in the file.
+    #: Where the predictions lie in the file.
     offset: int
+    size: int
     told: Told
 
 
@@ -95,10 +96,21 @@ class Plan(NamedTuple):
         ]
 
 
-class KeptChunks:
-    """The chunks of one version that are kept, in a folder of their own."""
+class _Line(msgspec.Struct, frozen=True):
+    """A line of a journal: a chunk that is safe."""
 
-    def __init__(self, settings: Settings, version: BatchPredictionVersionId, key: dict[str, object]) -> None:
+    number: int
+    offset: int
+    size: int
+    told: Told
+
+
+class KeptChunks:
+    """The chunks of one version that are kept. Each attempt at it writes files of its own and reads the others'."""
+
+    def __init__(
+        self, settings: Settings, version: BatchPredictionVersionId, key: dict[str, object], attempt: int
+    ) -> None:
         digest = hashlib.sha256(msgspec.json.encode(key, order="deterministic")).hexdigest()
         of_version = folder_of(settings, version)
         self._folder = of_version / digest[:32]
@@ -106,42 +118,57 @@ class KeptChunks:
         for other in of_version.iterdir():  # of another table: the rows have changed since
             if other != self._folder:
                 shutil.rmtree(other, ignore_errors=True)
+        self._path, self._journal_path = self._folder / f"{attempt}.data", self._folder / f"{attempt}.journal"
+        self._data: BinaryIO | None = None
+        self._journal: BinaryIO | None = None
+        self._size = 0
+        self._lines: list[bytes] = []
+        self._since = time.monotonic()
 
     def find(self, plan: Plan) -> dict[int, Kept]:
         """Those that are there already, by number."""
         chunks, found = plan.chunks, {}
-        for entry in os.scandir(self._folder):
-            path = Path(entry.path)
-            if not _NAME.fullmatch(entry.name):
-                path.unlink(missing_ok=True)  # begun by an agent that was lost
-            elif int(entry.name) < len(chunks):
-                found[int(entry.name)] = _read(chunks[int(entry.name)], path)
+        for journal in sorted(self._folder.glob("*.journal")):
+            path = journal.with_suffix(".data")
+            for said in _lines(journal):
+                found[said.number] = Kept(chunks[said.number], path, said.offset, said.size, said.told)
         return found
 
     def keep(self, chunk: Chunk, stream: IO[bytes], size: int, told: Told) -> Kept:
-        """Copies the predictions to where they survive this process; `settle` makes sure of their names."""
-        head = msgspec.json.encode(told)
-        offset = -(-(_HEADER.size + len(head)) // _ALIGNED) * _ALIGNED
-        temporary = self._folder / f".{secrets.token_hex(8)}"
-        path = self._folder / f"{chunk.number:09}"
-        try:
-            with temporary.open("xb") as out:
-                out.write((_HEADER.pack(offset) + head).ljust(offset))
-                out.flush()
-                _copy(stream.fileno(), out.fileno(), size)
-                os.fsync(out.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        return Kept(chunk, path, offset, told)
+        """Copies the predictions to our file; they are safe after the next `settle`."""
+        data, kept = self._opened(), Kept(chunk, self._path, self._size, size, told)
+        _copy(stream.fileno(), data.fileno(), size, self._size)
+        self._size += -(-size // _ALIGNED) * _ALIGNED
+        self._lines.append(msgspec.json.encode(_Line(chunk.number, kept.offset, size, told)) + b"\n")
+        return kept
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to `settle`."""
+        return bool(self._lines) and time.monotonic() - self._since >= _SETTLE_S
 
     def settle(self) -> None:
-        """Makes the names of all that was kept durable."""
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        """Makes durable what was kept: first the predictions, then the lines that say so."""
+        if self._data is not None and self._journal is not None and self._lines:
+            os.fdatasync(self._data.fileno())
+            self._journal.write(b"".join(self._lines))
+            self._journal.flush()
+            os.fdatasync(self._journal.fileno())
+            self._lines.clear()
+        self._since = time.monotonic()
+
+    def close(self) -> None:
+        """Closes the files; what was not settled is lost."""
+        for file in (self._data, self._journal):
+            if file is not None:
+                file.close()
+
+    def _opened(self) -> BinaryIO:
+        if self._data is None:
+            self._data, self._journal = self._path.open("xb"), self._journal_path.open("xb")
+            for folder in (self._folder, self._folder.parent, self._folder.parent.parent):
+                _sync_folder(folder)
+        return self._data
 
 
 def folder_of(settings: Settings, version: BatchPredictionVersionId) -> Path:
@@ -168,18 +195,26 @@ def left_behind(settings: Settings) -> Iterator[BatchPredictionVersionId]:
         yield from (BatchPredictionVersionId(each.name) for each in folder.iterdir() if each.is_dir())
 
 
-def _read(chunk: Chunk, path: Path) -> Kept:
-    with path.open("rb") as file:
-        (offset,) = _HEADER.unpack(file.read(_HEADER.size))
-        told = msgspec.json.decode(file.read(offset - _HEADER.size), type=Told)
-    return Kept(chunk, path, offset, told)
+def _lines(journal: Path) -> Iterator[_Line]:
+    """The lines of a journal, up to one whose writer was killed."""
+    with contextlib.suppress(msgspec.DecodeError):
+        for line in journal.read_bytes().split(b"\n")[:-1]:
+            yield msgspec.json.decode(line, type=_Line)
 
 
-def _copy(source: int, target: int, size: int) -> None:
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _copy(source: int, target: int, size: int, to: int) -> None:
     """The kernel copies, without the bytes' coming by here."""
     done = 0
     while done < size:
-        copied = os.copy_file_range(source, target, size - done, done)
+        copied = os.copy_file_range(source, target, size - done, done, to + done)
         if not copied:
             raise OSError("a guest's file ended early")
         done += copied

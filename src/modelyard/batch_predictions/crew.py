@@ -5,8 +5,10 @@ called, so everything that is kept is kept by one thread, while the guests are a
 further ahead of what was taken than a few pieces.
 """
 
+import contextlib
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
@@ -64,25 +66,34 @@ class Crew(Generic[Answer]):
         self._room = threading.Semaphore(_AHEAD * size)
         self._answers: queue.SimpleQueue[tuple[int, Answer] | BaseException | None] = queue.SimpleQueue()
         self._closing = False
+        #: When the first piece was begun, as time.monotonic has it.
+        self.began: float | None = None
 
     def work(
-        self, numbers: Sequence[int], *, in_order: bool = False, tried: set[int] | None = None
-    ) -> Iterator[tuple[int, Answer]]:
-        """The answers, as they come or in the order of the numbers; `tried` have failed once already, and get more.
+        self, numbers: Sequence[int], *, tried: set[int] | None = None, tick_s: float | None = None
+    ) -> Iterator[tuple[int, Answer] | None]:
+        """The answers as they come, and None whenever none came for `tick_s`; `tried` have failed once already.
 
         Raises NotHired, PieceFailed or Starved; leaving the iteration ends the guests.
         """
-        self._waiting.extend(numbers)
-        self._tried = tried if tried is not None else set()
-        threads = [threading.Thread(target=self._serve, name="crew") for _ in range(min(self._size, len(numbers)))]
-        for thread in threads:
-            thread.start()
-        try:
-            yield from self._in_order(numbers, len(threads)) if in_order else self._as_they_come(len(threads))
-        finally:
-            self._close()
-            for thread in threads:
-                thread.join()
+        with self._at_work(numbers, tried if tried is not None else set()) as threads:
+            for found in self._taken(threads, tick_s):
+                yield found
+                if found is not None:
+                    self._room.release()
+
+    def work_in_order(self, numbers: Sequence[int]) -> Iterator[tuple[int, Answer]]:
+        """As `work`, in the order of the numbers."""
+        early: dict[int, Answer] = {}
+        coming = iter(numbers)
+        expected = next(coming, None)
+        with self._at_work(numbers, set()) as threads:
+            for found in self._taken(threads, None):
+                early |= [] if found is None else [found]
+                while expected is not None and expected in early:
+                    yield expected, early.pop(expected)
+                    self._room.release()
+                    expected = next(coming, None)
 
     @property
     def used(self) -> Usage:
@@ -90,33 +101,34 @@ class Crew(Generic[Answer]):
         peak = sum(sorted((each.peak_memory_bytes for each in self._used), reverse=True)[: self._size])
         return Usage(peak, sum(each.cpu_s for each in self._used))
 
-    def _as_they_come(self, threads: int) -> Iterator[tuple[int, Answer]]:
-        while threads:
-            found = self._answers.get()
-            if isinstance(found, BaseException):
-                raise found
-            if found is None:
-                threads -= 1
-                continue
-            yield found
-            self._room.release()
+    @contextlib.contextmanager
+    def _at_work(self, numbers: Sequence[int], tried: set[int]) -> Iterator[int]:
+        """Has so many threads at work while the block lasts."""
+        self._waiting.extend(numbers)
+        self._tried = tried
+        threads = [threading.Thread(target=self._serve, name="crew") for _ in range(min(self._size, len(numbers)))]
+        for thread in threads:
+            thread.start()
+        try:
+            yield len(threads)
+        finally:
+            self._close()
+            for thread in threads:
+                thread.join()
 
-    def _in_order(self, numbers: Sequence[int], threads: int) -> Iterator[tuple[int, Answer]]:
-        early: dict[int, Answer] = {}
-        coming = iter(numbers)
-        expected = next(coming, None)
+    def _taken(self, threads: int, tick_s: float | None) -> Iterator[tuple[int, Answer] | None]:
         while threads:
-            found = self._answers.get()
+            try:
+                found = self._answers.get(timeout=tick_s)
+            except queue.Empty:
+                yield None
+                continue
             if isinstance(found, BaseException):
                 raise found
             if found is None:
                 threads -= 1
-                continue
-            early[found[0]] = found[1]
-            while expected is not None and expected in early:
-                yield expected, early.pop(expected)
-                self._room.release()
-                expected = next(coming, None)
+            else:
+                yield found
 
     def _serve(self) -> None:
         guest: Guest | None = None
@@ -136,6 +148,7 @@ class Crew(Generic[Answer]):
         while True:
             if guest is None:
                 guest = self._hired()
+            self.began = self.began or time.monotonic()
             try:
                 answer = self._ask(guest, number)
             except Unanswered as failed:

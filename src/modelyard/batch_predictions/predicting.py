@@ -34,6 +34,8 @@ from modelyard.sandbox.limits import Usage
 from modelyard.sandbox.scratch import ScratchRefused
 from modelyard.storage import Table
 
+#: Seconds without an answer after which what was kept is made durable.
+_TICK_S = 0.05
 Reply = TypeVar("Reply", bound=msgspec.Struct)
 
 
@@ -113,7 +115,11 @@ def predict_table(
     """Predicts what is not predicted yet; PredictionsFailed says why that could not be done."""
     try:
         with environment.hold():
-            return _Batch(run, environment, work, on_progress).predict()
+            batch = _Batch(run, environment, work, on_progress)
+            try:
+                return batch.predict()
+            finally:
+                batch.close()
     except SandboxUnavailable as error:
         raise Permanent(str(error)) from error
     except GuestNotStarted as error:
@@ -133,17 +139,22 @@ class _Batch:
         table, many = work.table, work.served.functions.predict_many is not None
         with opened(run.parts, run.settings, [table]) as [twin]:
             self._plan = Plan.of(table.rows, len(table.columns), os.fstat(twin).st_size, many=many)
-        self._kept = KeptChunks(run.settings, work.version, self._key())
+        self._chunks = self._plan.chunks
+        self._kept = KeptChunks(run.settings, work.version, self._key(), run.claim.fence)
+        self._counts = Counts(0, 0)
         self._size = 1
         self._used = Usage()
+        #: From the moment when the first guest was ready.
+        self._predicting_s = 0.0
 
     def predict(self) -> Predicted:
         """Every chunk that is missing."""
-        done, began = self._kept.find(self._plan), time.monotonic()
+        done = self._kept.find(self._plan)
         if done:
-            self._run.log("stdout", f"modelyard: {len(done)} of {len(self._plan.chunks)} chunks are there already\n")
-            self._on_progress(_counted(done.values()))
-        missing = [chunk.number for chunk in self._plan.chunks if chunk.number not in done]
+            self._run.log("stdout", f"modelyard: {len(done)} of {len(self._chunks)} chunks are there already\n")
+            self._counts = _counted(done.values())
+            self._on_progress(self._counts)
+        missing = [chunk.number for chunk in self._chunks if chunk.number not in done]
         tried = set[int]()
         self._size = max(1, min(_most_guests(self._run, self._work.served), len(missing)))
         try:
@@ -153,30 +164,43 @@ class _Batch:
             self._size = 1
             self._round([number for number in missing if number not in done], done, tried)
         chunks = [done[number] for number in sorted(done)]
-        usage = usage_of(self._used) | {"predictingSeconds": round(time.monotonic() - began, 3)}
-        counts = _counted(chunks)
-        return Predicted(chunks, counts, _judged(chunks, counts, usage), usage)
+        usage = usage_of(self._used) | {"predictingSeconds": round(self._predicting_s, 3)}
+        return Predicted(chunks, self._counts, _judged(chunks, self._counts, usage), usage)
+
+    def close(self) -> None:
+        """Closes what it has open."""
+        self._kept.close()
 
     def _round(self, missing: Sequence[int], done: dict[int, Kept], tried: set[int]) -> None:
         crew = Crew[_Done](self._run, self._size, self._hire, self._ask)
-        counts = _counted(done.values())
         try:
-            for number, found in crew.work(missing, tried=tried):
-                with found.stream:
-                    done[number] = self._kept.keep(
-                        self._plan.chunks[number], found.stream, found.answered.size, _told(found.answered)
-                    )
-                self._kept.settle()
-                counts = Counts(counts.total + found.answered.rows, counts.failed + found.answered.failed)
-                self._on_progress(counts)
+            for found in crew.work(missing, tried=tried, tick_s=_TICK_S):
+                if found is not None:
+                    done[found[0]] = self._keep(*found)
+                if found is None or self._kept.is_due:
+                    self._settle()
+            self._settle()
         except NotHired as failed:
             raise self._failed(failed.error, _sentence(failed.error, self._run)) from failed
         except PieceFailed as failed:
             raise self._failed(failed.error, self._told_of(failed)) from failed
         finally:
+            self._predicting_s += time.monotonic() - crew.began if crew.began is not None else 0
             used = crew.used
             peak = max(self._used.peak_memory_bytes, used.peak_memory_bytes)
             self._used = Usage(peak, self._used.cpu_s + used.cpu_s)
+
+    def _keep(self, number: int, found: _Done) -> Kept:
+        answered, chunk = found.answered, self._chunks[number]
+        told = Told(answered.rows, answered.failed, answered.first_failure, answered.fields, answered.schema)
+        with found.stream:
+            kept = self._kept.keep(chunk, found.stream, answered.size, told)
+        self._counts = Counts(self._counts.total + told.rows, self._counts.failed + told.failed)
+        return kept
+
+    def _settle(self) -> None:
+        self._kept.settle()
+        self._on_progress(self._counts)
 
     def _hire(self) -> Guest:
         """A guest with the model brought to life in it, and the table."""
@@ -194,7 +218,7 @@ class _Batch:
         return guest
 
     def _ask(self, guest: Guest, number: int) -> _Done:
-        chunk = self._plan.chunks[number]
+        chunk = self._chunks[number]
         message: JsonObject = {"start": chunk.start, "rows": chunk.rows}
         answered = self._call(guest, "predict_chunk", message, _Answered)
         if answered.rows != chunk.rows or not 0 <= answered.failed <= chunk.rows:
@@ -228,7 +252,7 @@ class _Batch:
         return {"opening": self._opening(), "from": made_from, "table": self._work.table.digest, "plan": self._plan}
 
     def _told_of(self, failed: PieceFailed) -> str:
-        chunk, error = self._plan.chunks[failed.number], failed.error
+        chunk, error = self._chunks[failed.number], failed.error
         where = f"rows {chunk.start + 1:,} to {chunk.start + chunk.rows:,}"
         if error.kind == FailureKind.EXCEPTION:
             who = self._work.served.functions.predict_many or self._work.served.functions.predict
@@ -245,11 +269,6 @@ class _Batch:
 
 def _counted(chunks: Collection[Kept]) -> Counts:
     return Counts(sum(each.told.rows for each in chunks), sum(each.told.failed for each in chunks))
-
-
-def _told(answered: _Answered) -> Told:
-    """What is kept of it."""
-    return Told(answered.rows, answered.failed, answered.first_failure, answered.fields, answered.schema)
 
 
 def _judged(chunks: Sequence[Kept], counts: Counts, usage: JsonObject) -> str | None:

@@ -92,7 +92,7 @@ def _write_lines(writing: "_Writing", chunks: Sequence[Kept], blob: BlobWriter) 
         writing.run, writing.size, writing.hire, lambda guest, number: writing.lines(guest, by_number.get(number))
     )
     try:
-        for _, (size, stream) in crew.work(sorted(by_number) or [0], in_order=True):
+        for _, (size, stream) in crew.work_in_order(sorted(by_number) or [0]):
             with stream:
                 _append(blob, stream, size, limit)
     except (NotHired, PieceFailed) as failed:
@@ -201,7 +201,7 @@ def _fields(predicted: Predicted) -> list[list[str]]:
 
 
 def _place(kept: Kept) -> JsonObject:
-    return {"start": kept.chunk.start, "rows": kept.chunk.rows, "offset": kept.offset}
+    return {"start": kept.chunk.start, "rows": kept.chunk.rows, "offset": kept.offset, "size": kept.size}
 
 
 def _sentence(error: GuestError) -> str:

@@ -99,8 +99,8 @@ def write(path: str, found: Any, failed: Failures, *, wants_fields: bool) -> Wri
     return Written(fields if wants_fields else [], schema)
 
 
-def read(descriptor: int, offset: int) -> Predictions:
-    """The predictions in the file behind `descriptor`, from that byte on; closes it."""
+def read(descriptor: int, offset: int, size: int) -> Predictions:
+    """The predictions in those bytes of the file behind `descriptor`, which is closed."""
     import mmap
 
     import pyarrow
@@ -109,7 +109,7 @@ def read(descriptor: int, offset: int) -> Predictions:
         mapping = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
     finally:
         os.close(descriptor)
-    source = pyarrow.BufferReader(pyarrow.py_buffer(mapping).slice(offset))
+    source = pyarrow.BufferReader(pyarrow.py_buffer(mapping).slice(offset, size))
     stream = pyarrow.ipc.open_stream(source)
     table = stream.read_all()
     is_json = (stream.schema.metadata or {}).get(b"modelyard") == JSON[b"modelyard"]

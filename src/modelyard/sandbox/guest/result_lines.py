@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import answers, frames
+from . import answers, cell_text, frames
 from .predictions import PREDICTION, Predictions, flattened, read
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def result_open(work: "Work") -> dict[str, object]:
 
 
 def result_lines(work: "Work") -> dict[str, object]:
-    """Message: start, rows, offset, head (whether names stand above); file: predictions, unless there are no rows."""
+    """Message: start, rows, offset, size, head (whether names stand above); file: predictions, if there are rows."""
     message: dict[str, Any] = work.message
     result, start, rows = _results[0], int(message["start"]), int(message["rows"])
     if os.path.exists(PATH):
@@ -114,7 +114,7 @@ def result_lines(work: "Work") -> dict[str, object]:
         if message.get("head") and result.layout.csv:
             target.write(head(result.layout, result.fields, has_errors=result.has_errors))
         if rows:
-            found = read(work.fds[0], int(message["offset"]))
+            found = read(work.fds[0], int(message["offset"]), int(message["size"]))
             target.writelines(_pieces(result, start, rows, found))
     return {"path": PATH, "size": os.path.getsize(PATH)}
 
@@ -171,31 +171,77 @@ def csv_lines(
 ) -> bytes:
     """The rows as comma-separated values, with a cell for each of the fields."""
     rows = inputs.num_rows
-    cells = [_cells(inputs.column(column)) for column in layout.names]
-    cells += [[_cell(text)] * rows for text in layout.metadata.values()]
-    cells += _field_cells(layout, found, fields, rows)
+    columns = [_csv_column(inputs.column(column)) for column in layout.names]
+    columns += [_texts([_cell(text)] * rows) for text in layout.metadata.values()]
+    columns += _field_columns(layout, found, fields, rows)
     if has_errors:
-        cells.append([_cell(found.errors.get(at)) for at in range(rows)])
-    return _csv_text(zip(*cells, strict=True))
+        columns.append(_texts([_cell(found.errors.get(at)) for at in range(rows)]))
+    if len(columns) == 1:  # an empty line would be no row
+        return _csv_text([text or ""] for text in columns[0].to_pylist())
+    return _written(columns)
 
 
-def _field_cells(layout: Layout, found: Predictions, fields: Sequence[str], rows: int) -> list[list[Any]]:
+def _field_columns(layout: Layout, found: Predictions, fields: Sequence[str], rows: int) -> "list[pyarrow.Array]":
     import pyarrow.types as is_type
 
-    if not found.is_json and not is_type.is_struct(found.column.type):
-        whole = _cells(found.column)
-        return [whole if name == layout.column([]) else [""] * rows for name in fields]
-    if not found.is_json:
-        children = dict(zip((field.name for field in found.column.type), found.column.flatten(), strict=True))
-        named = {layout.column([name]): child for name, child in children.items()}
-        return [_cells(named[name]) if name in named else [""] * rows for name in fields]
+    if found.is_json:
+        return _json_columns(layout, found, fields, rows)
+    if is_type.is_struct(found.column.type):
+        children = zip((field.name for field in found.column.type), found.column.flatten(), strict=True)
+        there = {layout.column([name]): child for name, child in children}
+    else:
+        there = {layout.column([]): found.column}
+    return [_csv_column(there[name]) if name in there else _texts([None] * rows) for name in fields]
+
+
+def _json_columns(layout: Layout, found: Predictions, fields: Sequence[str], rows: int) -> "list[pyarrow.Array]":
     places = {name: at for at, name in enumerate(fields)}
-    columns: list[list[Any]] = [[""] * rows for _ in fields]
+    columns: list[list[str | None]] = [[None] * rows for _ in fields]
     for row, text in enumerate(found.column.to_pylist()):
         if text is not None:
             for path, value in flattened(json.loads(text)):
                 columns[places[layout.column(path)]][row] = _cell(value)
-    return columns
+    return [_texts(column) for column in columns]
+
+
+def _csv_column(column: "pyarrow.ChunkedArray") -> "pyarrow.Array":
+    """The column as numbers or as cells of text: nothing for null, JSON for lists, nothing that begins a formula."""
+    import pyarrow.types as is_type
+    from pyarrow import compute
+
+    kind = column.type
+    if is_type.is_integer(kind):
+        return column
+    if is_type.is_floating(kind):
+        column = compute.if_else(compute.is_finite(column), column, None)
+        is_whole = compute.any(compute.equal(compute.trunc(column), column)).as_py()
+        return cell_text.texts(column.combine_chunks(), "") if is_whole else column
+    is_text = is_type.is_string(kind) or is_type.is_large_string(kind)
+    if is_text and not compute.any(compute.match_substring_regex(column, _RISKY_PATTERN)).as_py():
+        return column
+    return _texts([_cell(value) for value in _plain_values(column)])
+
+
+def _texts(cells: "Sequence[str | None]") -> "pyarrow.Array":
+    import pyarrow
+
+    return pyarrow.array([None if cell is None else _encodable(cell) for cell in cells], pyarrow.large_string())
+
+
+def _encodable(text: str) -> str:
+    """The text without halves of surrogate pairs."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+
+
+def _written(columns: "list[pyarrow.Array]") -> bytes:
+    import pyarrow.csv
+
+    table = pyarrow.table(columns, names=[str(at) for at in range(len(columns))])
+    target = pyarrow.BufferOutputStream()
+    options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="needed", batch_size=_ROWS)
+    pyarrow.csv.write_csv(table, target, options)
+    written: bytes = target.getvalue().to_pybytes()
+    return written
 
 
 def _csv_text(rows: Any) -> bytes:
@@ -224,21 +270,6 @@ def _plain_values(column: "pyarrow.ChunkedArray") -> list[Any]:
     if is_type.is_binary(kind) or is_type.is_large_binary(kind) or is_type.is_fixed_size_binary(kind):
         return [None if value is None else base64.b64encode(value).decode() for value in values]
     return values if _is_simple(kind) else [answers.plain(value) for value in values]
-
-
-def _cells(column: "pyarrow.ChunkedArray") -> list[Any]:
-    """The values as CSV cells: nothing for null, JSON for lists, and no text that begins a formula."""
-    import pyarrow.types as is_type
-    from pyarrow import compute
-
-    kind, values = column.type, _plain_values(column)
-    if is_type.is_string(kind) or is_type.is_large_string(kind):
-        risky = compute.any(compute.match_substring_regex(column, _RISKY_PATTERN)).as_py()
-        return [_cell(value) for value in values] if risky else values
-    if is_type.is_floating(kind):
-        finite = compute.all(compute.is_finite(column)).as_py()
-        return values if finite else [_cell(value) for value in values]
-    return values if _is_simple(kind) else [_cell(value) for value in values]
 
 
 def _is_simple(kind: Any) -> bool:

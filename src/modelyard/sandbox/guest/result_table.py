@@ -58,10 +58,10 @@ def table_open(work: "Work") -> dict[str, object]:
 
 
 def table_add(work: "Work") -> dict[str, object]:
-    """Message: start, rows, offset; file: predictions."""
+    """Message: start, rows, offset, size; file: predictions."""
     message: dict[str, Any] = work.message
     making, start, rows = _making[0], int(message["start"]), int(message["rows"])
-    found = read(work.fds[0], int(message["offset"]))
+    found = read(work.fds[0], int(message["offset"]), int(message["size"]))
     if len(found.column) != rows or start != making.rows:
         raise ValueError(f"there are {len(found.column)} predictions for {rows} rows")
     making.rows += rows
