@@ -67,6 +67,7 @@ from modelyard.models.code import actions as models_code_actions
 from modelyard.models.dry_runs import actions as models_validation_actions
 from modelyard.models.exports import actions as models_export_actions
 from modelyard.models.history import actions as models_revision_actions
+from modelyard.models.importance import actions as models_importance_actions
 from modelyard.models.reproduction import actions as models_version_actions
 from modelyard.observability import actions as observability_actions
 from modelyard.observability import binding as observability_binding
@@ -137,6 +138,7 @@ SLICES = (
             models_import_actions,
             models_lineage_actions,
             models_metric_actions,
+            models_importance_actions,
             models_revision_actions,
             models_training_actions,
             models_validation_actions,

@@ -83,6 +83,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     validation_days: float = 30.0
     #: Refuse updatePythonModel where a dry run of what it says fails; it then waits for that.
     validate_updates: bool = False
+    #: Rows of the sample on which feature importance is measured.
+    importance_rows: int = 1_000
+    #: How often each column's values are exchanged among them.
+    importance_repeats: int = 5
+    #: Wall-clock limit of one measuring of feature importance.
+    importance_timeout_s: float = 1800.0
     #: Wall-clock limit of a feature group's materialisation.
     materialization_timeout_s: float = 3600.0
     #: Wall-clock limit of one prediction call.
@@ -101,6 +107,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     replica_queue: int = 256
     #: Bytes that a run's stdout and stderr keep together; what is past it is counted and said.
     log_limit: int = 8 * 1024**2
+    #: Bytes that metrics.json and metrics.jsonl of a training may each have.
+    metrics_limit: int = 8 * 1024**2
+    #: Lines that metrics.jsonl may have.
+    metrics_steps: int = 200_000
     #: Scratch space of a guest, in GiB.
     scratch_gib: float = 20.0
     #: Processes and threads that one guest may have.

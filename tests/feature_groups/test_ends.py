@@ -96,7 +96,7 @@ def test_a_version_waits_for_its_import_without_losing_attempts(
         with tables.yard.database.read() as session:
             return session.scalars(select(Run).where(Run.target == version_id)).one()
 
-    fence = run().max_attempts + 2
+    fence = tables.yard.settings.run_attempts + 2
     tables.wait_until(lambda: run().fence >= fence)
     assert "still being imported" in (run().reason or "")
     Files(tables.yard).finish(upload, b"a\n1\n2\n")

@@ -65,7 +65,7 @@ def test_input_tables_go_to_the_variables_for_tables(registered: Tables) -> None
     group = registered.describe(make(registered, "by_position", LEAST, inputFeatureGroups=["numbers"]))
     assert group["sourceTables"] == ["numbers"]
     assert (group["functionSourceCode"], group["functionName"]) == (SOURCE, "keep")
-    assert group["codeSource"]["sourceCode"] == SOURCE
+    assert (group["codeSource"]["sourceType"], group["codeSource"]["sourceCode"]) == ("PYTHON", SOURCE)
 
 
 def test_a_function_without_declared_variables_takes_tables_by_position(registered: Tables) -> None:
@@ -76,6 +76,7 @@ def test_a_function_without_declared_variables_takes_tables_by_position(register
     version = registered.materialize(group_id)
     assert (version["status"], version["error"]) == ("COMPLETE", None)
     assert registered.rows(version)["x"].tolist() == [3]
+    assert version["codeSource"]["sourceType"] == "PYTHON"
 
 
 def test_a_source_counts_before_the_name_that_comes_with_it(registered: Tables) -> None:
@@ -144,3 +145,4 @@ def test_modules_that_import_each_other_run(registered: Tables) -> None:
     assert registered.rows(version)["x"].tolist() == [2]
     assert registered.describe(group_id)["codeSource"]["moduleDependencies"] == ["ping", "pong"]
     assert version["codeSource"]["moduleDependencies"] == ["ping", "pong"]
+    assert version["codeSource"]["sourceType"] == "TEXT"

@@ -50,6 +50,7 @@ def test_a_model_that_imports_modules_keeps_what_they_held_when_it_was_trained(c
     model = client.create_model_from_functions(
         project.project_id, train, predict, training_input_tables=["measures"], included_modules=["cleaning"]
     )
+    assert model.code_source.source_type == "TEXT"
     assert sorted(model.code_source.module_dependencies) == ["cleaning", "units"]
     model.wait_for_training()
     version = model.latest_model_version.refresh()

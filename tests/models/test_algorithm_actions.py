@@ -91,7 +91,11 @@ def test_a_model_is_its_own_algorithm(shared_yard: Yard, trained: dict[str, Any]
 def test_the_options_are_the_keys_that_the_platform_heeds(shared_yard: Yard, trained: dict[str, Any]) -> None:
     config = {"TIMEOUT_MINUTES": 5}
     options = shared_yard.client().get_training_config_options(trained["projectId"], current_training_config=config)
-    assert [(each.name, each.value) for each in options] == [("TIMEOUT_MINUTES", 5), ("SEED", None)]
+    assert [(each.name, each.value) for each in options] == [
+        ("TIMEOUT_MINUTES", 5),
+        ("SEED", None),
+        ("TARGET", None),
+    ]
 
 
 def test_metrics_become_a_table(shared_yard: Yard, trained: dict[str, Any]) -> None:

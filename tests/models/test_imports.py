@@ -59,6 +59,8 @@ def test_an_onnx_model_with_the_names_of_its_file_serves_singly_and_in_batches(s
     assert version["codeSource"]["packageRequirements"] == ["onnxruntime"]
     metrics = yard.call("getModelMetrics", "GET", modelId=version["modelId"])
     assert metrics["algoMetrics"][version["modelId"]]["metrics"] == {"verifications": 1}
+    with pytest.raises(CallFailed, match="was trained elsewhere: there are no rows here"):
+        yard.call("getFeatureImportanceByModelVersion", "GET", modelVersion=version["modelVersion"])
     predict, deployment_id = _predictor(yard, version)
     [value] = predict({"b": 0.25, "a": 0.5})["variable"]
     assert value == pytest.approx(2.0, abs=1e-5)

@@ -4,6 +4,12 @@ from typing import Any
 
 import pytest
 
+from modelyard.cli.version import _lines
+from modelyard.clock import utc_now
+from modelyard.ids import ModelVersionId
+from modelyard.models.describe import describe_version
+from modelyard.models.heads import put_text
+from modelyard.models.records import ModelVersion
 from tests.models.house import add_table_version, make_model, make_table, wait_for_end
 from tests.yard import CallFailed, Yard
 
@@ -174,3 +180,26 @@ def test_two_versions_are_compared_in_all_that_they_were_made_from(shared_yard: 
     assert "metrics.rows: 1.0 -> 2.0 (+1)" in found["text"]
     same = {"modelVersion": second, "baseModelVersion": second}
     assert "They are the same." in shared_yard.call("diffModelVersions", "GET", **same)["text"]
+
+
+def test_locks_that_can_not_be_read_are_compared_as_texts(desk: Yard) -> None:
+    """Made by hand: the platform's own locks can be read, but one written by another release might not be."""
+    model = make_model(desk, trainingInputTables=[])
+    first = model["latestModelVersion"]["modelVersion"]
+    second = desk.call("retrainModel", modelId=model["modelId"])["latestModelVersion"]["modelVersion"]
+    locks = {first: f"six==1.0 --hash=sha256:{'0' * 64}\n", second: "six @ https://example.org/six.whl\nmore==1\n"}
+    with desk.database.write() as session:
+        for version, lock in locks.items():
+            session.get_one(ModelVersion, ModelVersionId(version)).lock_digest = put_text(session, lock)
+    found = desk.call("diffModelVersions", "GET", modelVersion=second, baseModelVersion=first)
+    assert not [each for each in found["differences"] if each["name"].startswith("packages")]
+    assert f"--- lock of version 1 ({first})\n+++ lock of version 2 ({second})\n" in found["lockDiff"]
+    assert found["lockDiff"].endswith("+six @ https://example.org/six.whl\n+more==1\n")
+    assert found["lockDiff"].rstrip() in found["text"]
+    same = desk.call("diffModelVersions", "GET", modelVersion=second, baseModelVersion=second)
+    assert (same["lockDiff"], "They are the same." in same["text"]) == ("", True)
+    with desk.database.read() as session:
+        record = session.get_one(ModelVersion, ModelVersionId(second))
+        shown = _lines(session, record, describe_version(session, record, utc_now()))
+    assert any("The lock can't be used" in line for line in shown)
+    assert any(line.endswith("more==1") for line in shown)

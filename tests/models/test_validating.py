@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from modelyard.models.records import ModelValidation
 from modelyard.settings import Settings
-from tests.models.house import SOURCE, make_model, make_table, wait_for_end
+from tests.models.house import SOURCE, add_table_version, make_model, make_table, wait_for_end
 from tests.models.trees import FILES, NAMES, send, wait_for_code, zipped
 from tests.yard import CallFailed, Yard
 
@@ -170,6 +171,43 @@ def test_an_update_whose_dry_run_fails_is_refused_where_the_house_says_so(settin
             yard.call("updatePythonModel", modelId=model["modelId"], functionSourceCode=BROKEN)
         assert 'raise ValueError("no rows of this kind")' in refused.value.error
         assert len(yard.call("listModelRevisions", "GET", modelId=model["modelId"])) == 2
+
+
+COUNTING = """
+import limits
+
+
+def train(rows):
+    if len(rows) > limits.MOST:
+        raise ValueError(f"{len(rows)} rows are too many")
+    return len(rows)
+
+
+def predict(model, query):
+    return model
+"""
+
+
+def test_a_dry_run_that_was_passed_counts_until_a_table_or_a_module_changes(settings: Settings) -> None:
+    with Yard(msgspec.structs.replace(settings, validate_updates=True)) as yard:
+        group = make_table(yard, "counted", {"x": [1, 2]})
+        yard.call("createModule", name="limits", sourceCode="MOST = 3\n")
+        model_id = make_model(yard, trainingInputTables=["counted"])["modelId"]
+
+        def update(memory: int = 2) -> int:
+            """How many dry runs there are then."""
+            yard.call("updatePythonModel", modelId=model_id, functionSourceCode=COUNTING, memory=memory)
+            with yard.database.read() as session:
+                return int(session.query(ModelValidation).count())
+
+        assert [update(), update(), update(memory=3), update(memory=3)] == [1, 1, 2, 2]
+        yard.call("updateModule", "PATCH", name="limits", sourceCode="MOST = 2\n")
+        assert [update(3), update(3)] == [3, 3]
+        add_table_version(yard, group, {"x": [1, 2, 3]})
+        with pytest.raises(CallFailed, match="3 rows are too many"):
+            update(3)
+        yard.call("updateModule", "PATCH", name="limits", sourceCode="MOST = 4\n")
+        assert [update(3), update(3)] == [5, 5]
 
 
 def test_code_of_several_files_is_tried_and_made_again(shared_yard: Yard) -> None:

@@ -103,9 +103,7 @@ class Lane:
         if kind is None:
             await self._application(scope, receive, send)
             return
-        began = time.perf_counter()
-        self._serial += 1
-        exchange = Exchange(kind, f"{self._prefix}{self._serial:010x}")
+        began, exchange = time.perf_counter(), self.open(kind)
         try:
             await self._answer(scope, receive, send, exchange)
             status = 200
@@ -118,7 +116,10 @@ class Lane:
             log.exception("request %s: a prediction failed", exchange.request_id)
             exchange.error, status = InternalServerError(), 500
             await self._fail(send, exchange.error, exchange.request_id)
-        self._note(exchange, scope, status, began)
+        whose = (
+            exchange.line.route.deployment_id if exchange.line else self._target(scope["query_string"]).deployment_id
+        )
+        self.note(exchange, whose, status, began)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange) -> None:
         target = self._target(scope["query_string"])
@@ -128,19 +129,46 @@ class Lane:
         line = self._find(target, scope)
         if line is None or line.route.status != DeploymentStatus.ACTIVE:
             line = await self._find_anew(target, scope)
-        exchange.line, exchange.body, route = line, body, line.route
+        answering = self.admit(exchange, line, body)
+        answer = await (_unless_left(answering, receive) if line.is_waiting else answering)
+        self.conclude(exchange, answer)
+        await self._succeed(send, exchange)
+
+    # -- a call, step by step; `express.py` takes these, too -----------------------------------------------------
+
+    def open(self, kind: Kind) -> Exchange:
+        """A call has arrived."""
+        self._serial += 1
+        return Exchange(kind, f"{self._prefix}{self._serial:010x}")
+
+    def find_by_token(self, query: bytes) -> Line | None:
+        """The line that a query's token opens, if its deployment answers; None where a closer look is needed."""
+        target = self._target(query)
+        line = self._find(target, {}) if target.token and target.is_plain else None
+        return line if line is not None and line.route.status == DeploymentStatus.ACTIVE else None
+
+    def read_form(self, query: bytes, scope: Scope, body: bytes) -> bytes:
+        """The body of a call whose query says whose it is, in the one form."""
+        return rewrite(self._target(query), scope, body)[1]
+
+    def admit(self, exchange: Exchange, line: Line, body: bytes) -> "asyncio.Future[Answer]":
+        """Sends the call on its way. Raises where it can't be taken."""
+        route = line.route
+        exchange.line, exchange.body = line, body
         if route.options.body_limit is not None:
             exchange.check_body(route.options.body_limit)
         if route.arguments:
             exchange.body = body = fill_in(body, route.arguments, override=route.arguments_override)
-        answering = self._asking.ask(line, exchange.kind, body)
-        answer = await (_unless_left(answering, receive) if line.is_waiting else answering)
+        return self._asking.ask(line, exchange.kind, body)
+
+    def conclude(self, exchange: Exchange, answer: Answer) -> None:
+        """Takes the replica's answer as the call's result. Raises what it says else."""
         if answer.status != Status.OK:
             raise self._error(answer)
         exchange.result = answer.body
-        if route.options.answer_limit is not None:
-            exchange.check_result(route.options.answer_limit)
-        await self._succeed(send, answer.body, exchange.request_id)
+        limit = exchange.line.route.options.answer_limit if exchange.line else None
+        if limit is not None:
+            exchange.check_result(limit)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Reads the routing table before the first call and keeps it fresh until the server ends."""
@@ -239,16 +267,13 @@ class Lane:
             await self._find_anew(target, scope)  # raises: nothing is kept for a caller who may not ask
         return await _read_rest(body, scope, receive, limit)
 
-    async def _succeed(self, send: Send, result: bytes | bytearray, request_id: str) -> None:
-        end = CLOSING + request_id.encode() + b'"}'
-        size = len(OPENING) + len(result) + len(end)
-        await send({"type": "http.response.start", "status": 200, "headers": _headers(size, request_id)})
-        if len(result) <= JOINED:
-            await send({"type": "http.response.body", "body": OPENING + result + end})
-            return
-        await send({"type": "http.response.body", "body": OPENING, "more_body": True})
-        await send({"type": "http.response.body", "body": result, "more_body": True})
-        await send({"type": "http.response.body", "body": end})
+    async def _succeed(self, send: Send, exchange: Exchange) -> None:
+        parts = frame_result(exchange)
+        headers = _headers(sum(map(len, parts)), exchange.request_id)
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for part in parts[:-1]:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": parts[-1]})
 
     async def _fail(self, send: Send, error: ApiError, request_id: str) -> None:
         body = failure_bytes(error, request_id)
@@ -271,7 +296,7 @@ class Lane:
         refused = InvalidParameterError if failure.type == "InvalidParameterError" else InvalidRequest
         return refused(failure.value or said)
 
-    def _note(self, exchange: Exchange, scope: Scope, status: int, began: float) -> None:
+    def note(self, exchange: Exchange, deployment_id: str, status: int, began: float) -> None:
         """Counts the call, and writes it down if it is sampled."""
         now = time.perf_counter()
         second, took_s, line = int(now), now - began, exchange.line
@@ -279,8 +304,8 @@ class Lane:
             self._second, self._logged = second, 0
         self._logged += 1
         if self._logged <= (LOGGED_A_SECOND if status == 200 else 4 * LOGGED_A_SECOND):
-            whose = line.route.deployment_id if line else self._target(scope["query_string"]).deployment_id[:32]
-            log.info("request %s: prediction by %s %d %.1f ms", exchange.request_id, whose, status, took_s * 1000)
+            took_ms, request_id = took_s * 1000, exchange.request_id
+            log.info("request %s: prediction by %s %d %.1f ms", request_id, deployment_id[:32], status, took_ms)
         if line is None:
             self._logbook.note_stray(status)
             return
@@ -291,6 +316,12 @@ class Lane:
         limit = settings.prediction_logs_a_second
         if line.sampler.takes(second, limit, options.log_share, failed=exchange.error is not None):
             self._logbook.add(exchange.entry(line, status, took_s, settings.prediction_log_bytes))
+
+
+def frame_result(exchange: Exchange) -> tuple[bytes | bytearray, ...]:
+    """The result in its envelope, in one piece or, where it is large, in three."""
+    result, end = exchange.result, CLOSING + exchange.request_id.encode() + b'"}'
+    return (OPENING + result + end,) if len(result) <= JOINED else (OPENING, result, end)
 
 
 async def _unless_left(answering: "asyncio.Future[Answer]", receive: Receive) -> Answer:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from modelyard.api.bounded_head import BoundedHeadProtocol
 from modelyard.api.draining import DrainingProtocol
+from modelyard.api.express import ExpressProtocol
 from modelyard.api.one_write import OneWriteProtocol
 
 BACKLOG = 2048
@@ -32,7 +33,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-class Protocol(DrainingProtocol, OneWriteProtocol, BoundedHeadProtocol):
+class Protocol(DrainingProtocol, OneWriteProtocol, BoundedHeadProtocol, ExpressProtocol):
     """uvicorn's protocol as this house wants it."""
 
 

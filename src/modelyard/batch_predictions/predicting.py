@@ -19,12 +19,12 @@ from modelyard.batch_predictions.chunks import Failure, Kept, KeptChunks, Plan, 
 from modelyard.batch_predictions.crew import Crew, NotHired, PieceFailed, Starved, Unanswered
 from modelyard.database import JsonObject
 from modelyard.deployments.replicas.replica import opened_files
-from modelyard.deployments.servable import model_blobs, model_message
 from modelyard.environments import Environment, EnvironmentFailure, Environments
 from modelyard.execution import Permanent, Retry, RunContext
 from modelyard.execution.agent import capacity_of
 from modelyard.feature_groups.twins import opened
 from modelyard.ids import BatchPredictionVersionId
+from modelyard.models.loading import model_blobs, model_message
 from modelyard.models.sizes import CpuSize, Size
 from modelyard.models.training import clean, usage_of
 from modelyard.models.versions import Deployable

@@ -83,7 +83,6 @@ def start(session: Session, settings: Settings, batch_prediction_id: BatchPredic
         organization_id=batch.organization_id,
         project_id=batch.project_id,
         demand=demand(session, settings, size_of(served)),
-        max_attempts=settings.run_attempts,
     )
     session.add(version)
     batch.latest_version, batch.versions = version.batch_prediction_version, version.number

@@ -19,12 +19,14 @@ from modelyard.cli.failure import CommandFailed
 from modelyard.cli.opening import opened_house
 from modelyard.cli.options import Home
 from modelyard.clock import utc_now
+from modelyard.environments import EnvironmentFailure
 from modelyard.environments.lock import parse_lock
 from modelyard.ids import ModelVersionId
 from modelyard.models.describe import describe_version
 from modelyard.models.records import ENDED, Model, ModelVersion
 from modelyard.models.reproduction.comparing import compare_versions
 from modelyard.models.reproduction.reproducing import reproduce as put_on_table
+from modelyard.models.reproduction.wire import VersionEnvironmentShape
 from modelyard.models.wire import ModelVersionShape
 
 version = App(name="version")
@@ -140,10 +142,7 @@ def _made_from(described: ModelVersionShape) -> Iterator[tuple[str, str]]:
     yield "revision", f"{revision.number} ({revision.model_revision}), source sha256 {revision.source_digest}"
     for name, digest in revision.modules.items():
         yield "module", f"{name}, sha256 {digest}"
-    packages = parse_lock(environment.lock or "").packages
-    yield "environment", f"{environment.environment_id or '-'}, {len(packages)} packages"
-    for each in packages:
-        yield "package", f"{each.name}=={each.version}, {len(each.hashes)} hashes"
+    yield from _packages(environment)
     for table in made.tables:
         yield "table", f"{table.table_name}, version {table.feature_group_version or '-'}"
     yield "config", msgspec.json.encode(config.training_config).decode()
@@ -151,6 +150,19 @@ def _made_from(described: ModelVersionShape) -> Iterator[tuple[str, str]]:
     yield "size", f"cpuSize {described.cpu_size or '-'}, memory {described.memory or '-'}"
     for name, value in (made.runtime or {}).items():
         yield "runtime", f"{name} {value}"
+
+
+def _packages(environment: VersionEnvironmentShape) -> Iterator[tuple[str, str]]:
+    name = environment.environment_id or "-"
+    try:
+        packages = parse_lock(environment.lock or "").packages
+    except EnvironmentFailure as error:
+        yield "environment", f"{name}: {error}"
+        yield from (("lock", line) for line in (environment.lock or "").splitlines())
+        return
+    yield "environment", f"{name}, {len(packages)} packages"
+    for each in packages:
+        yield "package", f"{each.name}=={each.version}, {len(each.hashes)} hashes"
 
 
 def _result(record: ModelVersion, described: ModelVersionShape) -> Iterator[tuple[str, str]]:

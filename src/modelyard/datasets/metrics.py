@@ -117,7 +117,7 @@ def _begin(call: Call, table: Table, former: TableMetrics | None) -> RunId:
     payload = {"table": table.digest, "organization": call.organization_id}
     run_id = enqueue(
         call.session, MEASURE_RUN, payload, target=table.digest, organization_id=call.organization_id, demand=_DEMAND,
-        priority=5, max_attempts=call.settings.run_attempts,
+        priority=5,
     )  # fmt: skip
     if former is not None:
         former.error, former.run_id, former.created_at = None, run_id, call.clock()

@@ -232,6 +232,5 @@ def _enqueue(session: Session, deployment: Deployment, version: Version) -> Serv
         project_id=deployment.project_id,
         demand=SERVING_DEMAND,
         priority=10,
-        max_attempts=0,
     )
     return serving_id

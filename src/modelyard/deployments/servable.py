@@ -9,6 +9,7 @@ from modelyard.deployments.tables import LookupTable, lookup_table
 from modelyard.feature_groups.records import FeatureGroupVersion
 from modelyard.gpus import find_gpus
 from modelyard.ids import Digest
+from modelyard.models.loading import model_blobs, model_message
 from modelyard.models.records import ModelVersion
 from modelyard.models.sizes import CORES, CpuSize
 from modelyard.models.versions import Deployable, deployable
@@ -65,28 +66,6 @@ def of_model(settings: Settings, served: Deployable) -> Servable:
         is_thread_safe=served.is_thread_safe,
         limits=_limits(settings, served.cpu_size, served.memory_gib, use_gpu=served.use_gpu),
     )
-
-
-def model_blobs(served: Deployable) -> tuple[Digest, ...]:
-    """The tree of its code, the artifact, and the files that the training left, as far as there are such."""
-    return tuple(each for each in (served.code.tree, served.artifact, served.files) if each is not None)
-
-
-def model_message(served: Deployable) -> dict[str, object]:
-    """What a guest is told of a model; see `sandbox/guest/model.py`."""
-    return {
-        **served.code.message,
-        "modules": served.modules,
-        "predict_function": served.functions.predict,
-        "predict_many_function": served.functions.predict_many,
-        "initialize_function": served.functions.initialize,
-        "artifact": True,
-        "artifact_digest": served.artifact,
-        "files": served.files is not None,
-        "tables": [{"name": each.table_name} for each in served.tables],
-        "thread_safe": served.is_thread_safe,
-        "arguments": served.prediction_config,
-    }
 
 
 def _limits(settings: Settings, cpu_size: str | None, memory_gib: int | None, *, use_gpu: bool = False) -> Limits:

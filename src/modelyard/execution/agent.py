@@ -232,8 +232,9 @@ class Agent:
     def _retry(self, context: RunContext, kind: RunKind, why: Retry) -> None:
         claim = context.claim
         with self._database.read() as session:
-            allowed = session.scalar(select(Run.max_attempts).where(Run.run_id == claim.run_id)) or 0
-        if why.counted and not kind.long_lived and 0 < allowed <= claim.attempt:
+            allowed = session.scalar(select(Run.max_attempts).where(Run.run_id == claim.run_id))
+        allowed = allowed or self._settings.run_attempts
+        if why.counted and not kind.long_lived and claim.attempt >= allowed:
             self._end(claim, kind, RunState.FAILED, str(why))
         else:
             self._give_back(claim, str(why), why.after_s, counted=why.counted)
@@ -286,7 +287,7 @@ class Agent:
             )
             dead = {agent for agent in session.scalars(here) if is_dead(self._lives, agent)}
         with self._database.write() as session:
-            reaped = claims.reap(session, self._kinds, dead, now, self.events)
+            reaped = claims.reap(session, self._kinds, dead, now, self._settings.run_attempts, self.events)
         for run_id, state in reaped:
             log.warning("run %s was lost by its agent, now %s", run_id, state)
         if reaped and self._bell:

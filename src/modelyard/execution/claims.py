@@ -161,7 +161,12 @@ def end(
 
 
 def reap(
-    session: Session, kinds: Mapping[str, RunKind], dead: Collection[AgentId], now: datetime, events: RunEvents
+    session: Session,
+    kinds: Mapping[str, RunKind],
+    dead: Collection[AgentId],
+    now: datetime,
+    run_attempts: int,
+    events: RunEvents,
 ) -> list[tuple[RunId, RunState]]:
     """Takes runs from agents that are `dead` or whose lease is over: back on the table, or FAILED after the last."""
     over: ColumnElement[bool] = or_(Run.lease_until < now, Run.claimed_by.in_(dead))
@@ -172,7 +177,7 @@ def reap(
         if kind is None:
             continue
         claim = _claim_of(run)
-        spent = not kind.long_lived and 0 < run.max_attempts <= run.attempt
+        spent = not kind.long_lived and run.attempt >= (run.max_attempts or run_attempts)
         if spent:
             reason = f"the agent that worked on this was lost {run.attempt} times"
             end(session, claim, kind, RunState.FAILED, reason, now, events)

@@ -44,9 +44,9 @@ def enqueue(
     demand: Demand = Demand(),
     priority: int = 0,
     not_before: datetime | None = None,
-    max_attempts: int = 3,
+    max_attempts: int | None = None,
 ) -> RunId:
-    """Adds a PENDING run to the caller's transaction and gives its id. `max_attempts` 0 means without limit."""
+    """Adds a PENDING run to the caller's transaction and gives its id; by default it has `settings.run_attempts`."""
     now = utc_now()
     run = Run(
         run_id=RunId(new_id()),

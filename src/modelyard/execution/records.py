@@ -62,7 +62,8 @@ class Run(Record):
     gpus: Mapped[int]
     #: Claims so far that counted; an agent that stops in good order gives its attempt back.
     attempt: Mapped[int] = mapped_column(default=0)
-    max_attempts: Mapped[int]
+    #: None: as many as the settings of the agent say (`run_attempts`).
+    max_attempts: Mapped[int | None]
     #: Grows with every claim; every write of a run checks it, so a claimant that lost the run can't write.
     fence: Mapped[int] = mapped_column(default=0)
     claimed_by: Mapped[AgentId | None]

@@ -105,7 +105,7 @@ def _begin(call: Call, table: Table, former: TableEncoding | None) -> RunId:
     payload = {"table": table.digest, "organization": call.organization_id}
     run_id = enqueue(
         call.session, ENCODE, payload, target=table.digest, organization_id=call.organization_id, demand=DEFAULT,
-        priority=10, max_attempts=call.settings.run_attempts,
+        priority=10,
     )  # fmt: skip
     if former is not None:
         former.status, former.error, former.run_id, former.created_at = (

@@ -33,7 +33,6 @@ def request_version(session: Session, settings: Settings, group: FeatureGroup) -
         target=version.feature_group_version,
         organization_id=group.organization_id,
         demand=demand_of(settings, group.cpu_size, group.memory_gib, use_gpu=group.use_gpu),
-        max_attempts=settings.run_attempts,
     )
     session.flush()
     return version

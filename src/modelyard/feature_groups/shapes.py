@@ -241,7 +241,8 @@ def _code_shape(made_from: Definition, check_report: JsonObject | None, modules:
         return None
     notes = msgspec.convert(check_report or {}, CheckNotes)
     return CodeShape(
-        source_type="TEXT",
+        # A text of its own, or the registered Python function that it names. Source: the SDK's code_source.py.
+        source_type="PYTHON" if made_from.python_function else "TEXT",
         source_code=made_from.source_code,
         application_connector_id=None,
         application_connector_info=None,

@@ -47,6 +47,7 @@ class SchemaShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class CodeShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The source of a Python feature group, and what the check said."""
 
+    #: TEXT: a source of its own; PYTHON: that of the registered Python function which it names.
     source_type: str
     source_code: str | None
     application_connector_id: str | None

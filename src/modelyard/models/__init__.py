@@ -10,7 +10,8 @@ returned.
 Reading order: `records.py`, `definition.py` (what a revision says, merged and checked), `revisions.py` (kept),
 `retrain.py` (a version and its run on the table), `training.py` and `runs.py` (the agent's side), `versions.py` (what
 deployments and batch predictions ask), `describe.py` and `wire.py` (what callers see), `actions.py` (the verbs). Rooms
-of their own: `history` (revisions told and compared), `code` (of several files), `dry_runs`, `reproduction`, `exports`.
+of their own: `history` (revisions told and compared), `code` (of several files), `dry_runs`, `reproduction`, `exports`,
+`importance` (of the columns).
 Neighbours: below, source_code checks, environments builds, feature_groups gives tables; above, deployments and
 batch_predictions take versions through `versions.deployable`, and write down here what they stand on.
 """

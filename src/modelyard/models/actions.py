@@ -301,7 +301,11 @@ def get_model_metrics(
     return_graphs: Annotated[bool, "Accepted; there are no graphs."] = False,
     validation: Annotated[bool, "Accepted; the platform splits no data."] = False,
 ) -> ModelMetricsShape:
-    """The metrics that `train` wrote to metrics.json and metrics.jsonl in its working directory."""
+    """The metrics that `train` wrote to metrics.json and metrics.jsonl in its working directory.
+
+    The steps of metrics.jsonl are there while the version is TRAINING, a second or two after they were written; a
+    version that FAILED keeps those that were seen.
+    """
     del return_graphs, validation
     model = get_model(call.session, call.organization_id, model_id)
     if model_version is None:

@@ -18,6 +18,8 @@ from modelyard.feature_groups.wire import SchemaShape
 from modelyard.ids import FeatureGroupId, ModelId, ModelVersionId, ProjectId
 from modelyard.models import describe
 from modelyard.models.definition import TIMEOUT, check_training_config
+from modelyard.models.importance.targets import KEY as TARGET
+from modelyard.models.importance.targets import named_target
 from modelyard.models.records import Model, ModelVersion
 from modelyard.models.reproduction.seeds import KEY as SEED
 from modelyard.models.versions import check_complete, get_model, get_model_version, tables_of
@@ -64,7 +66,7 @@ class TrainingOptionShape(msgspec.Struct, frozen=True, kw_only=True, rename="cam
     name: str
     data_type: str
     description: str
-    value: int | float | None = None
+    value: int | float | str | None = None
     default: float | None = None
     required: bool = False
     needs_refresh: bool = False
@@ -215,6 +217,10 @@ def get_training_config_options(
         TrainingOptionShape(
             name=SEED, data_type="INTEGER", value=_number(now.get(SEED)),
             description="Seed of the random generators, 0 to 4294967295; without one, a fresh one is chosen and kept.",
+        ),
+        TrainingOptionShape(
+            name=TARGET, data_type="STRING", value=named_target(now),
+            description="Name of the column that is predicted; feature importance is measured by it.",
         ),
     ]  # fmt: skip
 

@@ -271,6 +271,19 @@ class ModelVersion(Record):
     training_completed_at: Mapped[datetime | None]
 
 
+class MetricStepBatch(Record):
+    """Some steps of a training that goes on, or that failed: lines of metrics.jsonl as its guest saw them come."""
+
+    __tablename__ = "model_metric_steps"
+
+    model_version: Mapped[ModelVersionId] = mapped_column(
+        ForeignKey("model_versions.model_version", ondelete="CASCADE"), primary_key=True
+    )
+    #: Place of the first of them.
+    first: Mapped[int] = mapped_column(primary_key=True)
+    steps: Mapped[list[dict[str, Any]]]
+
+
 class ValidationStatus(StrEnum):
     """Where a dry run stands."""
 
@@ -306,6 +319,8 @@ class ModelValidation(Record):
     digest: Mapped[Digest] = mapped_column(index=True)
     source_digest: Mapped[Digest] = mapped_column(ForeignKey("model_texts.digest"), index=True)
     module_pins: Mapped[JsonObject] = mapped_column(default=dict)
+    #: Versions of the tables that it is tried on, in order; None until they are there.
+    table_versions: Mapped[list[str] | None]
     query: Mapped[JsonObject | None]
     sample_rows: Mapped[int]
     seed: Mapped[int] = mapped_column(BigInteger)
@@ -335,6 +350,31 @@ class ModelArtifactsExport(Record):
     file_digest: Mapped[Digest | None]
     run_id: Mapped[RunId]
     created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+
+
+class FeatureImportance(Record):
+    """How much a version's predictions hang on each column, or how far it is to be known. Asked for, then kept."""
+
+    __tablename__ = "model_feature_importances"
+
+    model_version: Mapped[ModelVersionId] = mapped_column(
+        ForeignKey("model_versions.model_version", ondelete="CASCADE"), primary_key=True
+    )
+    run_id: Mapped[RunId]
+    #: The column that is predicted, and the place of its table among the version's.
+    target: Mapped[str]
+    place: Mapped[int]
+    #: An agent is at it: so many columns of how many are measured.
+    begun: Mapped[bool] = mapped_column(default=False)
+    measured: Mapped[int] = mapped_column(default=0)
+    columns: Mapped[int | None]
+    #: `importance.wire.FeatureImportanceShape`.
+    result: Mapped[JsonObject | None]
+    error: Mapped[str | None] = mapped_column(Text)
+    #: What the user's code raised: type, value, traceback.
+    exception: Mapped[JsonObject | None]
+    asked_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
 
 

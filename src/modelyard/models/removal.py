@@ -15,6 +15,7 @@ from modelyard.feature_groups import lineage
 from modelyard.ids import Digest
 from modelyard.models.records import (
     ENDED,
+    FeatureImportance,
     Model,
     ModelRevision,
     ModelText,
@@ -84,6 +85,8 @@ def _remove(session: Session, versions: Sequence[ModelVersion]) -> set[Digest]:
         if version.status not in ENDED:
             cancel(session, version.run_id)
     ids = [version.model_version for version in versions]
+    for run_id in session.scalars(select(FeatureImportance.run_id).where(FeatureImportance.model_version.in_(ids))):
+        cancel(session, run_id)
     session.execute(delete(ModelVersionUser).where(ModelVersionUser.model_version.in_(ids)))
     session.execute(delete(ModelVersion).where(ModelVersion.model_version.in_(ids)))
     for each in ids:

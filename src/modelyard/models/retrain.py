@@ -111,7 +111,6 @@ def enqueue_training(session: Session, settings: Settings, model: Model, version
         organization_id=model.organization_id,
         project_id=model.project_id,
         demand=demand(session, settings, size),
-        max_attempts=settings.run_attempts,
     )
     session.flush()
 

@@ -16,11 +16,14 @@ from modelyard.feature_groups import lineage
 from modelyard.ids import FeatureGroupId, ModelVersionId
 from modelyard.models import bringing, training
 from modelyard.models.code import receiving
+from modelyard.models.curves import forget_steps
 from modelyard.models.dry_runs import trials
 from modelyard.models.dry_runs.validations import VALIDATE
 from modelyard.models.events import ModelEvents
 from modelyard.models.exports import exporting
 from modelyard.models.heads import put_text
+from modelyard.models.importance import measuring
+from modelyard.models.importance.asking import IMPORTANCE
 from modelyard.models.outputs import Outputs
 from modelyard.models.records import ENDED, Model, ModelRevision, ModelVersion, VersionStatus
 from modelyard.models.reproduction import reproducing
@@ -41,7 +44,7 @@ def train(run: RunContext) -> None:
     try:
         plan = dataclasses.replace(plan, inputs=bringing.bring(run, plan.model_version))
         limits = training.limits_of(run, plan)
-        environment = training.find_environment(run, plan)
+        environment = training.find_environment(run, plan.requirements, plan.lock)
         tables = training.find_tables(run, plan)
         pins = training.pins_of(environment, tables, limits)
         _pin(run, pins)
@@ -68,6 +71,7 @@ def _begin(run: RunContext) -> Plan | None:
         if version.status in ENDED:
             return None
         version.status, version.training_started_at = VersionStatus.TRAINING, run.clock()
+        forget_steps(session, version.model_version)
         revision = session.get_one(ModelRevision, version.revision_id)
         wanted = [revision.source_digest, *([version.lock_digest] if version.lock_digest else [])]
         texts, modules = read_texts(session, wanted), ModulePins.of(version.module_pins)
@@ -115,6 +119,7 @@ def _end_complete(run: RunContext, trained: Trained, report: JsonObject | None) 
         version.predict_takes_tables = outputs.predict_takes_tables
         version.usage, version.training_completed_at = trained.usage, run.clock()
         version.reproduction = report
+        forget_steps(session, version.model_version)
         if not version.reproduction_of:
             _note_trained(session, version)
             _tell(run, session, version)
@@ -174,6 +179,7 @@ def _tell(run: RunContext, session: Session, version: ModelVersion) -> None:
 KINDS: tuple[RunKind, ...] = (
     RunKind(TRAIN, train, give_up_training),
     RunKind(VALIDATE, trials.try_out, trials.give_up),
+    RunKind(IMPORTANCE, measuring.measure, measuring.give_up),
     *receiving.KINDS,
     *exporting.KINDS,
 )

@@ -20,6 +20,7 @@ from modelyard.execution import Permanent, Retry, RunContext
 from modelyard.execution.agent import capacity_of
 from modelyard.feature_groups.materialize import MaterializationFailed, TableVersion, ensure_versions, open_table
 from modelyard.ids import Digest, FeatureGroupId, ModelVersionId
+from modelyard.models.curves import Curve
 from modelyard.models.definition import TIMEOUT
 from modelyard.models.outputs import BadOutput, Outputs, collect
 from modelyard.models.sizes import Size, largest_agent
@@ -111,12 +112,12 @@ def _refuse_memory(run: RunContext, wanted: float, here: float) -> None:
     )
 
 
-def find_environment(run: RunContext, plan: Plan) -> Environment:
-    """The environment with the plan's requirements; TrainingFailed with the resolver's own reason if there is none."""
+def find_environment(run: RunContext, requirements: tuple[str, ...], lock: str | None) -> Environment:
+    """The environment with those requirements; TrainingFailed with the resolver's own reason if there is none."""
     try:
         return run.parts.get(Environments).ensure(
-            plan.requirements,
-            lock=plan.lock,
+            requirements,
+            lock=lock,
             on_progress=lambda line: say(run, line),
             cancelled=run.cancelled,
         )
@@ -163,9 +164,12 @@ def train_version(run: RunContext, plan: Plan, environment: Environment, pins: P
         "tables": [{"name": table.table_name} for table in pins.tables],
         "config": plan.training_config,
         "seed": plan.seed,
+        "tells_steps": True,
+        "metric_bounds": {"size": run.settings.metrics_limit, "steps": run.settings.metrics_steps},
         "modules": plan.modules,
         "files": plan.inputs is not None,
     }
+    curve = Curve(run, plan.model_version)
     try:
         with (
             environment.hold(),
@@ -175,19 +179,21 @@ def train_version(run: RunContext, plan: Plan, environment: Environment, pins: P
             outcome = sandbox.run(
                 environment.interpreter, limits, "train", message, fds=[*blobs, *tables], on_output=run.log,
                 cancelled=run.cancelled, name=f"train {plan.model_version}",
-                collect=lambda guest, result: collect(store, run.settings, guest, result),
+                on_steps=curve, collect=lambda guest, result: collect(store, run.settings, guest, result),
             )  # fmt: skip
     except SandboxUnavailable as error:
         raise Permanent(str(error)) from error
     except GuestNotStarted as error:
         raise Retry(f"a guest could not be started: {error}") from error
     except BadOutput as error:
+        curve.flush()
         raise TrainingFailed(str(error)) from error
     sandbox.warm(environment.interpreter, limits)
     if plan.predict_function_name:
         sandbox.warm(environment.interpreter, replace(limits, steady_hashes=False))  # for a replica, which may follow
     usage = usage_of(outcome.usage)
     if outcome.error is not None or outcome.collected is None:
+        curve.flush()
         raise _failure(run, outcome.error, usage)
     return Trained(outcome.collected, usage)
 

@@ -30,12 +30,16 @@ def follow_training_logs(
     *,
     model_version: ModelVersionId,
     after: Annotated[int, "The `next` of the answer before; 0 begins with the first line."] = 0,
+    after_step: Annotated[int | None, "The `nextStep` of the answer before, 0 for all; without it, no steps."] = None,
 ) -> FollowedLogsShape:
     """What a training has printed since, and where it stands. Asked again with `next`, it gives a log as it grows.
 
+    With `afterStep`, the steps of metrics.jsonl as well, as they are written.
+
     The command line and the official client are answered when there is something new, or after some seconds.
     """
-    if after < 0:
-        raise InvalidParameterError(f"after is {after}; it must be 0 or more")
+    for name, value in (("after", after), ("afterStep", after_step)):
+        if value is not None and value < 0:
+            raise InvalidParameterError(f"{name} is {value}; it must be 0 or more")
     version = get_model_version(call.session, call.organization_id, model_version)
-    return followed_logs(call.session, version, after, call.clock())
+    return followed_logs(call.session, version, after, call.clock(), after_step)

@@ -9,6 +9,8 @@ from modelyard.clock import iso
 from modelyard.execution import RunLogs, read_logs
 from modelyard.execution.logs import lines_after
 from modelyard.execution.waiting import what_it_waits_for
+from modelyard.models.curves import steps_after, steps_of
+from modelyard.models.importance.targets import named_target
 from modelyard.models.records import ENDED, Model, ModelRevision, ModelVersion, VersionStatus
 from modelyard.models.wire import (
     FollowedLineShape,
@@ -36,8 +38,14 @@ def function_logs(session: Session, version: ModelVersion, *, stdout: bool, stde
     )
 
 
-def followed_logs(session: Session, version: ModelVersion, after: int, now: datetime) -> FollowedLogsShape:
-    """What was printed after that place in the log; the end is told once nothing more can come."""
+def followed_logs(
+    session: Session, version: ModelVersion, after: int, now: datetime, after_step: int | None = None
+) -> FollowedLogsShape:
+    """What was printed after that place in the log, and with `after_step` the steps after that many.
+
+    The end is told once nothing more can come.
+    """
+    steps, next_step = ([], None) if after_step is None else steps_after(session, version, after_step)
     lines = lines_after(session, version.run_id, after)
     waiting_for = what_it_waits_for(session, version.run_id, now)
     return FollowedLogsShape(
@@ -49,6 +57,8 @@ def followed_logs(session: Session, version: ModelVersion, after: int, now: date
             for _, line in lines
         ],
         next=lines[-1][0] if lines else after,
+        steps=steps,
+        next_step=next_step,
         ended=version.status in ENDED,
     )
 
@@ -72,17 +82,17 @@ def _stats(version: ModelVersion, logs: RunLogs, shown: set[str]) -> dict[str, A
 
 
 def model_metrics(session: Session, version: ModelVersion) -> ModelMetricsShape:
-    """The numbers of `metrics.json` and the steps of `metrics.jsonl`, under the model's one algorithm."""
+    """The numbers of `metrics.json` and the steps of `metrics.jsonl`, so far, under the model's one algorithm."""
     model = session.get_one(Model, version.model_id)
-    metrics = version.metrics or {}
+    metrics, steps = version.metrics or {}, steps_of(session, version)
     return ModelMetricsShape(
-        algo_metrics={model.model_id: {"name": model.name, "metrics": metrics, "steps": version.metric_steps or []}},
+        algo_metrics={model.model_id: {"name": model.name, "metrics": metrics, "steps": steps}},
         selected_algorithm=model.model_id,
         selected_algorithm_name=model.name,
         model_id=model.model_id,
         model_version=version.model_version,
         metric_names={name: name for name in metrics},
-        target_column=None,
+        target_column=named_target(version.training_config),
         train_val_test_split={},
         training_completed_at=iso(version.training_completed_at),
     )

@@ -17,7 +17,8 @@ Config = dict[str, Any]
 class CodeSourceShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Where the source code is, and what the check found."""
 
-    #: TEXT: the source itself is in `sourceCode`.
+    #: TEXT: the source itself is in `sourceCode`; FILE_UPLOAD, APPLICATION_CONNECTOR: a tree of files. The client sends
+    #: function objects as their text, and no model can name a registered function, so PYTHON is for feature groups.
     source_type: str
     source_code: str | None
     application_connector_id: str | None
@@ -126,13 +127,17 @@ class FollowedLogsShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     lines: list[FollowedLineShape]
     #: To be given as `after` in the next call.
     next: int
+    #: New steps of metrics.jsonl, where `afterStep` was given.
+    steps: list[dict[str, Any]]
+    #: To be given as `afterStep` in the next call. Less than that was, the steps began anew and `steps` are all.
+    next_step: int | None
     #: Nothing more will come.
     ended: bool
 
     @property
     def is_waiting(self) -> bool:
         """Whether there is nothing new yet, and something may come."""
-        return not self.lines and not self.ended
+        return not self.lines and not self.steps and not self.ended
 
 
 class ModelShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

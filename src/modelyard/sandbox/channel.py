@@ -32,13 +32,20 @@ class WireError(msgspec.Struct, frozen=True):
     traceback: str = ""
 
 
-class Frame(msgspec.Struct, frozen=True):
-    """Anything that a guest may say: it is ready, a user function begins, the answer."""
+#: One line of metrics.jsonl: names, and finite numbers, texts and flags.
+Step = dict[str, str | float | bool]
 
-    event: Literal["ready", "started", "reply"]
+
+class Frame(msgspec.Struct, frozen=True):
+    """Anything that a guest may say: it is ready, a user function begins, steps of a training, the answer."""
+
+    event: Literal["ready", "started", "steps", "reply"]
     at: float | None = None
     result: dict[str, Any] | None = None
     error: WireError | None = None
+    #: Place of the first of the steps; those that were told from there on are void.
+    first: int = 0
+    steps: list[Step] | None = None
 
 
 class ChannelClosed(Exception):

@@ -24,7 +24,7 @@ from modelyard.sandbox.failures import FailureKind, GuestError, GuestNotStarted,
 from modelyard.sandbox.launch import Launched, Launcher
 from modelyard.sandbox.limits import Interpreter, Limits, Usage, machine_memory_bytes
 from modelyard.sandbox.output import Listener
-from modelyard.sandbox.process import Guest
+from modelyard.sandbox.process import Guest, StepListener
 from modelyard.sandbox.report import SandboxReport, describe
 from modelyard.sandbox.scratch import ScratchRoot
 from modelyard.sandbox.warm import WarmGuests
@@ -109,7 +109,7 @@ class Sandbox:
         self, interpreter: Interpreter, limits: Limits, task: str, message: dict[str, Any], *,
         fds: Sequence[int] = (), on_output: Listener | None = None, cancelled: threading.Event | None = None,
         collect: Callable[[Guest, dict[str, Any]], Collected] | None = None,
-        preload: Sequence[str] = PRELOAD, name: str = "guest",
+        preload: Sequence[str] = PRELOAD, name: str = "guest", on_steps: StepListener | None = None,
     ) -> Outcome[Collected]:  # fmt: skip
         """One task in one guest, which is dead and gone afterwards.
 
@@ -117,7 +117,7 @@ class Sandbox:
         """
         guest = self.start(interpreter, limits, preload=preload, on_output=on_output, name=name)
         try:
-            reply = guest.call(task, message, fds, cancelled=cancelled)
+            reply = guest.call(task, message, fds, cancelled=cancelled, on_steps=on_steps)
             guest.stop()
             collected = collect(guest, reply.result) if collect is not None and reply.result is not None else None
             usage = guest.usage

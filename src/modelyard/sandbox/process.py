@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from modelyard.sandbox import failures, scratch
 from modelyard.sandbox.cgroups import Group
-from modelyard.sandbox.channel import Channel, ChannelClosed, ChannelGarbage, WireError
+from modelyard.sandbox.channel import Channel, ChannelClosed, ChannelGarbage, Step, WireError
 from modelyard.sandbox.failures import FailureKind, GuestError, GuestNotStarted
 from modelyard.sandbox.launch import Launched
 from modelyard.sandbox.limits import GIB, Limits, Usage
@@ -23,6 +23,18 @@ from modelyard.sandbox.output import Listener, Output
 _END_TIMEOUT_S = 10.0
 #: Processes of other guests under the same user id, which the kernel counts along.
 _NEIGHBOURS = 4096
+#: Frames of steps that a guest may send at once, and a second; ours sends two.
+_STEPS_AT_ONCE, _STEPS_A_SECOND = 20, 4.0
+
+
+class StepListener(Protocol):
+    """Who wants to hear of a training's steps while it goes on. Called on the thread that waits for the answer."""
+
+    def heard(self, first: int, steps: list[Step]) -> None:
+        """Steps from the place `first` on; what was told from there on is void. ChannelGarbage if that can't be."""
+
+    def tick(self) -> None:
+        """Some tenths of a second have passed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +77,16 @@ class Guest:
 
     def await_ready(self, timeout_s: float) -> None:
         """Waits until the guest has booted. GuestNotStarted, with what it printed, if it ends before."""
+        why = f"the guest was not ready within {timeout_s:g} seconds"
         try:
             frame = self._channel.receive(time.monotonic() + timeout_s, lambda: None)
         except (ChannelClosed, ChannelGarbage):
-            frame = None
+            frame, why = None, self._after_silence().sentence
         if frame is None or frame.event != "ready":
             self.stop()
             words = self._output.early_text().strip()
             self.kill()
-            raise GuestNotStarted(words or f"the guest was not ready within {timeout_s:g} seconds")
+            raise GuestNotStarted(words or why)
 
     def adopt(self, limits: Limits, on_output: Listener | None) -> None:
         """Gives a waiting guest to a run: its limits hold from now on, its output goes there."""
@@ -138,7 +151,7 @@ class Guest:
 
     def call(
         self, task: str, message: dict[str, Any], fds: Sequence[int] = (), *, timeout_s: float | None = None,
-        cancelled: threading.Event | None = None,
+        cancelled: threading.Event | None = None, on_steps: StepListener | None = None,
     ) -> Reply:  # fmt: skip
         """Runs `task` inside and gives its answer; the time limit is `timeout_s`, or that of the limits.
 
@@ -148,7 +161,7 @@ class Guest:
         try:
             request: dict[str, object] = {"task": task, "message": message, "limits": self.resource_limits(fds)}
             self._channel.send(request, fds)
-            return self._await_reply(limit_s, cancelled)
+            return self._await_reply(limit_s, cancelled, on_steps)
         except Stopped as stopped:
             self.end(stopped.error)
             return Reply(error=self._why_ended())
@@ -168,16 +181,23 @@ class Guest:
             limits["NPROC"] = self.limits.processes + _NEIGHBOURS
         return limits
 
-    def _await_reply(self, limit_s: float | None, cancelled: threading.Event | None) -> Reply:
+    def _await_reply(
+        self, limit_s: float | None, cancelled: threading.Event | None, on_steps: StepListener | None
+    ) -> Reply:
         def tick() -> None:
             if cancelled is not None and cancelled.is_set():
                 raise Stopped(failures.cancelled_error())
+            if on_steps is not None:
+                on_steps.tick()
 
         self._started_at = None
+        hear = None if on_steps is None else _Bounded(on_steps)
         deadline = None if limit_s is None else time.monotonic() + limit_s
         while (frame := self._channel.receive(deadline, tick)) is not None:
             if frame.event == "started" and self._started_at is None and frame.at is not None:
                 self._started_at = frame.at
+            elif frame.event == "steps" and frame.steps is not None and hear is not None:
+                hear.heard(frame.first, frame.steps)
             elif frame.event == "reply" and (frame.result is None) != (frame.error is None):
                 self._output.drain()
                 return Reply(frame.result, self._told(frame.error) if frame.error else None)
@@ -263,3 +283,16 @@ class Guest:
 
     def _why_ended(self) -> GuestError:
         return self._verdict or failures.exit_error(self._status if self._status is not None else -9)
+
+
+class _Bounded:
+    """A listener that is not told more often than an honest guest would."""
+
+    def __init__(self, listener: StepListener) -> None:
+        self._listener, self._begun, self._count = listener, time.monotonic(), 0
+
+    def heard(self, first: int, steps: list[Step]) -> None:
+        self._count += 1
+        if self._count > _STEPS_AT_ONCE + _STEPS_A_SECOND * (time.monotonic() - self._begun):
+            raise ChannelGarbage("steps of metrics.jsonl, more often than a guest sends them")
+        self._listener.heard(first, steps)

@@ -44,7 +44,6 @@ def start(session: Session, call: Call, text: str, definition: Definition, *, la
         organization_id=call.organization_id,
         demand=demand_of(call.settings, None, None),
         priority=5,
-        max_attempts=call.settings.run_attempts,
     )
     operation.run_id = run_id
     session.add(operation)

@@ -80,7 +80,6 @@ def begin(call: Call, arrival: CodeArrival) -> None:
         target=arrival.arrival_id,
         organization_id=arrival.organization_id,
         demand=Demand(cores=1, memory_gib=2.0),
-        max_attempts=call.settings.run_attempts,
     )
     model = call.session.get_one(Model, arrival.model_id, with_for_update=True, populate_existing=True)
     model.code_arrival = arrival.arrival_id

@@ -81,10 +81,11 @@ def try_out(run: RunContext) -> None:
     try:
         limits = dataclasses.replace(training.limits_of(run, tried.plan), timeout_s=run.settings.validation_timeout_s)
         with board.stage("environment") as say:
-            environment = training.find_environment(run, tried.plan)
+            environment = training.find_environment(run, tried.plan.requirements, tried.plan.lock)
             say(f"{environment.lock.count('==')} packages")
         with board.stage("tables") as say:
             tables = _find_tables(run, tried.plan)
+            board.pin(tables)
             say(", ".join(f"{each.table_name}: {each.table.rows:,} rows" for each in tables) or "none")
         _in_guest(run, board, tried, environment, tables, limits)
     except (StageFailed, TrainingFailed) as failure:
@@ -237,6 +238,7 @@ class _Board:
             first, *rest = msgspec.convert(mine.stages, list[StageShape])
             self._stages = [first, *(StageShape(name=each.name, status="PENDING") for each in rest)]
             mine.status, mine.stages = ValidationStatus.RUNNING, msgspec.to_builtins(self._stages)
+            mine.table_versions = None
             definition, pins = msgspec.convert(mine.definition, Definition), Pins.of(mine.module_pins)
             named = (*definition.package_requirements, *definition.inferred_requirements, *pins.requirements)
             plan = Plan(
@@ -279,6 +281,11 @@ class _Board:
             )
             raise
         self._write(name, status="COMPLETE", seconds=_since(begun), **said)
+
+    def pin(self, tables: Sequence[TableVersion]) -> None:
+        """Writes down on which rows it is tried."""
+        with self._run.transaction() as session:
+            self._mine(session).table_versions = [each.feature_group_version for each in tables]
 
     def skip(self, name: str, message: str) -> None:
         """A stage that there is nothing to do in."""

@@ -12,13 +12,17 @@ import msgspec
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+import modelyard
 from modelyard.actions import Call
 from modelyard.clock import iso
 from modelyard.database import Database, JsonObject
+from modelyard.environments.lock import runtime
 from modelyard.errors import ConflictError, DataNotFoundError, InvalidParameterError
 from modelyard.execution import After, enqueue
 from modelyard.execution.waiting import what_it_waits_for
-from modelyard.ids import Digest, ModelId, ModelValidationId, OrganizationId, ProjectId, new_id
+from modelyard.feature_groups.records import VersionStatus
+from modelyard.feature_groups.tables import newest_versions
+from modelyard.ids import Digest, FeatureGroupId, ModelId, ModelValidationId, OrganizationId, ProjectId, new_id
 from modelyard.models import definition as definitions
 from modelyard.models.code.trees import Tree
 from modelyard.models.definition import Changes, Definition
@@ -109,18 +113,17 @@ def reason_of(validation: ModelValidation) -> str | None:
 def ensure_valid(call: Call, model_id: ModelId, changes: Changes) -> After | None:
     """None where a dry run of the changed model was passed; what to wait for before asking again; else ConflictError.
 
-    A dry run of the very same that has been made already is taken as it is.
+    A dry run of the very same that has been made already is taken as it is: of the same definition, modules, Python and
+    platform, and on the tables' newest rows.
     """
     trial = Trial(changes=changes, model_id=model_id, sample_rows=call.settings.validation_rows)
     with call.parts.get(Database).read() as session:
-        merged, _ = _merged(session, call, trial)
-        newest = (
-            select(ModelValidation)
-            .where(ModelValidation.digest == _digest(trial, merged))
-            .order_by(ModelValidation.created_at.desc())
-        )
-        found = session.scalars(newest.limit(1)).first()
-    if found is None or (found.status == ValidationStatus.FAILED and _is_old(call, found)):
+        merged, source = _merged(session, call, trial)
+        modules = modules_known_to(session, call, source)
+    merged = definitions.check(call.parts.get(Checker), merged, source, modules)
+    with call.parts.get(Database).read() as session:
+        found = _find_passed(session, call, _digest(session, call, trial, merged))
+    if found is None:
         found = validate(call, trial)
     if found.status == ValidationStatus.FAILED:
         raise ConflictError(f"The dry run {found.model_validation} of the change failed. {reason_of(found)}")
@@ -129,8 +132,24 @@ def ensure_valid(call: Call, model_id: ModelId, changes: Changes) -> After | Non
     return After((found.run_id,))
 
 
+def _find_passed(session: Session, call: Call, digest: Digest) -> ModelValidation | None:
+    """The newest dry run of the very same, if it still says something."""
+    query = select(ModelValidation).where(ModelValidation.digest == digest)
+    found = session.scalars(query.order_by(ModelValidation.created_at.desc()).limit(1)).first()
+    if found is None or found.status not in ENDED:
+        return found
+    if found.table_versions is None:  # it failed before it had any
+        return None if _is_old(call, found) else found
+    groups = [FeatureGroupId(each) for each in found.definition["feature_group_ids"]]
+    newest = newest_versions(session, groups, VersionStatus.COMPLETE)
+    now = [newest[group].feature_group_version if group in newest else None for group in groups]
+    if found.table_versions != now or (found.status == ValidationStatus.FAILED and _is_old(call, found)):
+        return None
+    return found
+
+
 def _is_old(call: Call, validation: ModelValidation) -> bool:
-    """Whether a failure is to be tried again: tables and indexes change, and a caller who asks anew wants to know."""
+    """Whether a failure is to be tried again: indexes change, and a caller who asks anew wants to know."""
     ended = validation.completed_at or validation.created_at
     return call.clock() - ended > timedelta(seconds=10)
 
@@ -159,7 +178,7 @@ def _keep(session: Session, call: Call, trial: Trial, merged: Definition, stages
         status=ValidationStatus.FAILED if has_failed else ValidationStatus.PENDING,
         stages=msgspec.to_builtins(stages),
         definition=dataclasses.asdict(merged),
-        digest=_digest(trial, merged),
+        digest=_digest(session, call, trial, merged),
         source_digest=merged.source_digest,
         module_pins=Modules(session, call.organization_id).pins(merged.module_dependencies).as_json,
         query=trial.query,
@@ -179,7 +198,6 @@ def _keep(session: Session, call: Call, trial: Trial, merged: Definition, stages
             organization_id=call.organization_id,
             project_id=trial.project_id,
             demand=demand(session, call.settings, size),
-            max_attempts=call.settings.run_attempts,
         )
     session.add(validation)
     session.flush()
@@ -196,10 +214,13 @@ def _forget_old(session: Session, call: Call) -> None:
         remove_texts(session, texts)
 
 
-def _digest(trial: Trial, merged: Definition) -> Digest:
+def _digest(session: Session, call: Call, trial: Trial, merged: Definition) -> Digest:
+    """Equal for what a dry run would do the same with; the rows of the tables are asked for beside it."""
+    pins = Modules(session, call.organization_id).pins(merged.module_dependencies)
     material: list[Any] = [
-        trial.model_id, merged.source_digest, merged.checked_part, merged.feature_group_ids, merged.cpu_size,
-        merged.memory_gib, merged.use_gpu, merged.training_config, trial.query, trial.sample_rows,
+        trial.model_id, merged.source_digest, merged.checked_part, merged.inferred_requirements,
+        merged.feature_group_ids, merged.training_input_tables, merged.cpu_size, merged.memory_gib, merged.use_gpu,
+        merged.training_config, pins.as_json, trial.query, trial.sample_rows, runtime(), modelyard.__version__,
     ]  # fmt: skip
     return definitions.digest_of(msgspec.json.encode(material, order="sorted"))
 

@@ -53,7 +53,6 @@ def begin(call: Call, version: ModelVersion, location: str | None) -> ModelArtif
         run_id=enqueue(
             call.session, EXPORT, {"export": export_id}, target=export_id, organization_id=version.organization_id,
             project_id=version.project_id, demand=Demand(cores=1, memory_gib=0.5),
-            max_attempts=call.settings.run_attempts,
         ),
     )  # fmt: skip
     call.session.add(export)

@@ -86,5 +86,7 @@ class VersionDiffShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     differences: list[Difference]
     #: Unified diff of the sources; empty where they are the same.
     source_diff: str
+    #: Unified diff of the locks as they stand, where one of them can't be read and `packages.*` can't be told.
+    lock_diff: str
     #: All of it, as a person reads it.
     text: str

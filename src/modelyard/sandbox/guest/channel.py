@@ -4,6 +4,7 @@ import array
 import json
 import socket
 import struct
+import threading
 
 _HEADER = struct.Struct("!I")
 _FDS_A_MESSAGE = 200
@@ -18,11 +19,13 @@ class Channel:
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
+        self._sending = threading.Lock()
 
     def send(self, message: dict[str, object]) -> None:
-        """Sends one frame. Text that is no Unicode (as odd file names give) is sent as question marks."""
+        """Sends one frame, whole. Text that is no Unicode (as odd file names give) is sent as question marks."""
         body = json.dumps(message, ensure_ascii=False).encode("utf-8", "replace")
-        self._socket.sendall(_HEADER.pack(len(body)) + body)
+        with self._sending:
+            self._socket.sendall(_HEADER.pack(len(body)) + body)
 
     def receive(self) -> tuple[str, dict[str, object], list[int], dict[str, int]]:
         """The next request: the task, its message, its open files, the limits on this process."""

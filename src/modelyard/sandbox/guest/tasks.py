@@ -12,6 +12,8 @@ TASKS = {
     "trial_initialize": "trial:trial_initialize",
     "trial_predict": "trial:trial_predict",
     "trial_predict_many": "trial:trial_predict_many",
+    "importance_begin": "importance:importance_begin",
+    "importance_of": "importance:importance_of",
     "function": "function:function",
     "replica": "replica:replica",
     "lookup": "lookup:lookup",

@@ -4,16 +4,14 @@ The host takes the artifact and the files of the working directory afterwards, f
 nothing of this answer but its shape.
 """
 
+import contextlib
 import inspect
-import json
-import math
 import os
 import pickle
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import seeding, source
+from . import curves, seeding, source
 from .code import Code, open_code
 from .failures import Refused, Unpicklable
 from .inputs import load_tables
@@ -24,13 +22,13 @@ if TYPE_CHECKING:
 
 #: The pickled return value, relative to the working directory.
 ARTIFACT = ".modelyard/artifact.pkl"
-_METRICS_LIMIT = 8 * 1024**2
 _FILES_LIMIT = 10_000
 _DEPTH_LIMIT = 64
 
 
 def train(work: "Work") -> dict[str, object]:
-    """Message: as `code.open_code`, train_function, predict_function, tables [{name, form?}], config, files, seed.
+    """Message: as `code.open_code`, train_function, predict_function, tables [{name, form?}], config, files, seed,
+    metric_bounds {size, steps}, tells_steps (what `metrics.jsonl` gets is sent while `train` goes on).
 
     Files: those of the code, the archive of files to begin with if the message says so, one per table.
     """
@@ -46,12 +44,15 @@ def train(work: "Work") -> dict[str, object]:
     check_call(function, [table["name"] for table in message.get("tables") or []], keywords)
     seeding.begin(message.get("seed") or 0)  # again: what the imports drew has no say, and they may have loaded numpy
     work.started()
-    model = function(*tables, **keywords)
+    bounds = curves.Bounds(**message.get("metric_bounds") or {})
+    following = curves.followed(work.tell_steps, bounds) if message.get("tells_steps") else contextlib.nullcontext()
+    with following:
+        model = function(*tables, **keywords)
     del tables
     size = store(model)
     return {
         "artifact": {"path": ARTIFACT, "size": size},
-        "metrics": read_metrics(),
+        "metrics": curves.read_metrics(bounds),
         "files": left_files(),
         "predict_takes_tables": predict_takes_tables,
     }
@@ -125,52 +126,6 @@ def _complaint(model: object, error: Exception) -> str:
         f"The function returned an object of type {kind} that can't be pickled: {reason}. Return plain data and fitted "
         "models; open connections, locks, generators and files can't be stored: make those in `initialize`."
     )
-
-
-def read_metrics() -> dict[str, object]:
-    """What the user wrote to metrics.json (name -> number) and metrics.jsonl (one object a step)."""
-    final = _read("metrics.json", lambda text: _numbers(json.loads(text)))
-    steps = _read("metrics.jsonl", _steps)
-    return {"final": final or {}, "steps": steps or []}
-
-
-def _read(name: str, parse: Callable[[str], Any]) -> Any:
-    try:
-        if not os.path.isfile(name):
-            return None
-        if os.stat(name).st_size > _METRICS_LIMIT:
-            raise ValueError(f"it is larger than {_METRICS_LIMIT} bytes")
-        with open(name, encoding="utf-8") as file:
-            return parse(file.read())
-    except (OSError, ValueError, RecursionError) as error:
-        print(f"{name} was not read as metrics: {error}", file=sys.stderr)
-        return None
-
-
-def _numbers(value: object) -> dict[str, float]:
-    if not isinstance(value, dict):
-        raise ValueError("it must hold one object of names and numbers")  # noqa: TRY004 - of a file, not of an argument
-    for name, number in value.items():
-        if not _is_number(number):
-            raise ValueError(f"{name!r} is not a finite number")
-    return value
-
-
-def _steps(text: str) -> list[dict[str, object]]:
-    return [_step(json.loads(line)) for line in text.splitlines() if line.strip()]
-
-
-def _step(value: object) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise ValueError("each line must hold one object")  # noqa: TRY004 - likewise
-    return {name: entry for name, entry in value.items() if isinstance(entry, str | bool) or _is_number(entry)}
-
-
-def _is_number(value: object) -> bool:
-    """Whether it is a finite number that JSON readers elsewhere can hold."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**63
 
 
 def left_files() -> list[str]:

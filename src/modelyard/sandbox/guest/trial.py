@@ -11,11 +11,11 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from . import answers, frames, seeding, source
+from . import answers, curves, frames, seeding, source
 from .code import Code, forget_executed, open_code
 from .failures import Refused
 from .model import Model, unpickle
-from .train import ARTIFACT, check_call, read_metrics, store, wants_tables
+from .train import ARTIFACT, check_call, store, wants_tables
 
 if TYPE_CHECKING:
     from .work import Work
@@ -69,7 +69,7 @@ def trial_train(work: "Work") -> dict[str, object]:
     seeding.begin(message.get("seed") or 0)
     work.started()
     size = store(function(*tables, **keywords))
-    return {"size": size, "metrics": read_metrics()["final"]}
+    return {"size": size, "metrics": curves.read_metrics(curves.Bounds())["final"]}
 
 
 def trial_initialize(work: "Work") -> dict[str, object]:

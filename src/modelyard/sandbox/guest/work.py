@@ -35,6 +35,10 @@ class Work:
         """Tells the host that the user's function begins now."""
         self._channel.send({"event": "started", "at": time.clock_gettime(time.CLOCK_MONOTONIC)})
 
+    def tell_steps(self, first: int, steps: list[dict[str, object]]) -> None:
+        """Tells the host of steps of a training, from the `first` on; what it had been told from there on is void."""
+        self._channel.send({"event": "steps", "first": first, "steps": steps})
+
     def answer(self, result: dict[str, object]) -> None:
         """Answers now; the task may go on afterwards, as a replica does that serves."""
         flush_output()

@@ -379,7 +379,7 @@ def upgrade() -> None:
     sa.Column('memory_gib', sa.Double(), nullable=False),
     sa.Column('gpus', sa.BigInteger(), nullable=False),
     sa.Column('attempt', sa.BigInteger(), nullable=False),
-    sa.Column('max_attempts', sa.BigInteger(), nullable=False),
+    sa.Column('max_attempts', sa.BigInteger(), nullable=True),
     sa.Column('fence', sa.BigInteger(), nullable=False),
     sa.Column('claimed_by', sa.String(), nullable=True),
     sa.Column('lease_until', modelyard.database.records.Utc(), nullable=True),
@@ -656,6 +656,7 @@ def upgrade() -> None:
     sa.Column('digest', sa.String(), nullable=False),
     sa.Column('source_digest', sa.String(), nullable=False),
     sa.Column('module_pins', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('table_versions', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('query', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('sample_rows', sa.BigInteger(), nullable=False),
     sa.Column('seed', sa.BigInteger(), nullable=False),
@@ -926,6 +927,29 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['upload_id'], ['uploads.upload_id'], name=op.f('fk_upload_parts_upload_id_uploads'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('upload_id', 'part_number', name=op.f('pk_upload_parts'))
     )
+    op.create_table('model_feature_importances',
+    sa.Column('model_version', sa.String(), nullable=False),
+    sa.Column('run_id', sa.String(), nullable=False),
+    sa.Column('target', sa.String(), nullable=False),
+    sa.Column('place', sa.BigInteger(), nullable=False),
+    sa.Column('begun', sa.Boolean(), nullable=False),
+    sa.Column('measured', sa.BigInteger(), nullable=False),
+    sa.Column('columns', sa.BigInteger(), nullable=True),
+    sa.Column('result', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('error', sa.Text(), nullable=True),
+    sa.Column('exception', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('asked_at', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('completed_at', modelyard.database.records.Utc(), nullable=True),
+    sa.ForeignKeyConstraint(['model_version'], ['model_versions.model_version'], name=op.f('fk_model_feature_importances_model_version_model_versions'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('model_version', name=op.f('pk_model_feature_importances'))
+    )
+    op.create_table('model_metric_steps',
+    sa.Column('model_version', sa.String(), nullable=False),
+    sa.Column('first', sa.BigInteger(), nullable=False),
+    sa.Column('steps', sa.JSON(none_as_null=True), nullable=False),
+    sa.ForeignKeyConstraint(['model_version'], ['model_versions.model_version'], name=op.f('fk_model_metric_steps_model_version_model_versions'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('model_version', 'first', name=op.f('pk_model_metric_steps'))
+    )
     op.create_table('model_version_users',
     sa.Column('kind', sa.String(), nullable=False),
     sa.Column('user_id', sa.String(), nullable=False),
@@ -946,6 +970,8 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_model_version_users_model_version'))
 
     op.drop_table('model_version_users')
+    op.drop_table('model_metric_steps')
+    op.drop_table('model_feature_importances')
     op.drop_table('upload_parts')
     with op.batch_alter_table('model_versions', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_model_versions_lock_digest'))
