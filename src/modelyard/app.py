@@ -36,6 +36,7 @@ from modelyard.deployments import binding as deployments_binding
 from modelyard.deployments import lookup_actions as deployments_lookup_actions
 from modelyard.deployments import option_actions as deployments_option_actions
 from modelyard.deployments import runs as deployments_runs
+from modelyard.deployments.rollouts import actions as deployments_rollout_actions
 from modelyard.deployments.routing import Routing
 from modelyard.environments import Environments
 from modelyard.execution import RunKind
@@ -148,7 +149,7 @@ SLICES = (
         models_binding,
     ),
     Slice(
-        (deployments_actions, deployments_lookup_actions, deployments_option_actions),
+        (deployments_actions, deployments_lookup_actions, deployments_option_actions, deployments_rollout_actions),
         deployments_runs,
         deployments_binding,
     ),

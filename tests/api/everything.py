@@ -189,6 +189,7 @@ PLAIN: dict[str, Callable[[Everything], object]] = {
     "queryData": lambda _: {"x": 1},
     "data": lambda _: {"id": "1"},
     "options": lambda _: {"maxReplicas": 2},
+    "percent": lambda _: 10,
 }
 #: As above, where a name means another thing in one action than elsewhere.
 PLAIN_IN: dict[tuple[str, str], object] = {("appendMultipleData", "data"): [{"id": "1"}]}

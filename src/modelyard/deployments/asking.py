@@ -29,7 +29,7 @@ class Asking:
         if (kind is Kind.LOOK_UP) is (route.feature_group_id is None):
             raise _served_otherwise(route)
         if kind is not Kind.LOOK_UP:
-            return line.send(kind, body)
+            return line.send(kind, body) if line.split is None else line.split.send(kind, body)
         lookup = read_lookup(body, self._settings)
         if route.online_table_id is None:
             return line.send(kind, for_replica(lookup, self._settings))

@@ -1,12 +1,14 @@
 """Tells the rooms below what a deployment does with their versions, so that nobody deletes what is served.
 
-Called whenever a deployment's row has changed, after it: the version that answers and the one that is being brought up
-are held, and no other.
+Called whenever a deployment's row has changed, after it: the version that answers, the one that is being brought up and
+those beside them (canary, shadow, a former one that is kept up) are held, and no other.
 """
 
 from sqlalchemy.orm import Session
 
+from modelyard.clock import utc_now
 from modelyard.deployments.records import Deployment, Version
+from modelyard.deployments.rollouts.sides import held_versions
 from modelyard.feature_groups import lineage
 from modelyard.ids import FeatureGroupVersionId, ModelVersionId
 from modelyard.models import versions as models
@@ -17,7 +19,8 @@ KIND = "deployment"
 
 def hold(session: Session, deployment: Deployment) -> None:
     """Has what the deployment serves, and is about to serve, be kept, under its present name."""
-    mine, held = deployment.deployment_id, [deployment.version, deployment.pending_version]
+    beside = held_versions(session, deployment, utc_now())
+    mine, held = deployment.deployment_id, [deployment.version, deployment.pending_version, *beside]
     if deployment.feature_group_id is None:
         models.forget_user(session, None, KIND, mine)
         for model_version in sorted({ModelVersionId(each) for each in held if each is not None}):

@@ -6,6 +6,7 @@ transaction. The serve runs themselves report back through `progress.py`.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -14,20 +15,16 @@ from modelyard.clock import utc_now
 from modelyard.deployments import tables
 from modelyard.deployments.changes import note_change
 from modelyard.deployments.holding import KIND, hold, note_progress, release
-from modelyard.deployments.records import TRANSITIONS, Deployment, DeploymentStatus, Replica, Version
+from modelyard.deployments.options import read_options
+from modelyard.deployments.records import TRANSITIONS, Deployment, DeploymentStatus, Replica, Role, Version
+from modelyard.deployments.rollouts.sides import end_side, is_up, keep_former, rest, sides_of
+from modelyard.deployments.servings import begin_serving, end_serving
 from modelyard.errors import ConflictError, DataNotFoundError
-from modelyard.execution import Demand, cancel, enqueue
-from modelyard.execution.queue import find_run
 from modelyard.feature_groups.records import FeatureGroupVersion
-from modelyard.ids import DeploymentId, OrganizationId, ServingId, new_id
+from modelyard.ids import DeploymentId, ModelVersionId, OrganizationId, ServingId
 from modelyard.models.records import ModelVersion
 from modelyard.models.versions import deployable
 from modelyard.projects.access import forget_occupant, note_occupant
-
-#: Name of the run, bound in `runs.KINDS`.
-SERVE = "deployments.serve"
-#: What idle replicas take. To reserve their limits would keep trainings waiting for as long as anything is deployed.
-SERVING_DEMAND = Demand(cores=0.0, memory_gib=0.25)
 
 
 @dataclass(frozen=True)
@@ -82,9 +79,9 @@ def stop(session: Session, deployment: Deployment) -> None:
         return
     move(deployment, DeploymentStatus.STOPPED)
     abandon_switch(session, deployment)
-    end_serving(session, deployment.former_serving_id)
     end_serving(session, deployment.serving_id)
-    deployment.serving_id = deployment.former_serving_id = None
+    deployment.serving_id = None
+    _end_sides(session, deployment)
     note_change(session)
 
 
@@ -135,6 +132,8 @@ def delete(session: Session, events: DeploymentEvents, deployment: Deployment) -
     release(session, deployment)
     note_progress(session, deployment, deployment.version, None)
     forget_occupant(session, KIND, deployment.deployment_id)
+    for side in sides_of(session, deployment.deployment_id).values():
+        end_side(session, side)
     session.flush()
     for replica in session.scalars(select(Replica).where(Replica.deployment_id == deployment.deployment_id)):
         session.delete(replica)
@@ -149,6 +148,19 @@ def rename(session: Session, deployment: Deployment, name: str) -> None:
     _note(session, deployment)
 
 
+def take_over(session: Session, deployment: Deployment, version: Version, serving_id: ServingId, now: datetime) -> None:
+    """Calls go to that serving, which is up, from now on. The version before is remembered, and its replicas stay for
+    as long as the option `keepFormerS` says.
+    """
+    before, served_before = deployment.version, deployment.serving_id
+    deployment.serve(version)
+    deployment.serving_id, deployment.deployed_at, deployment.error = serving_id, now, None
+    keep_s = read_options(deployment.options).keep_former_s
+    keep_former(session, deployment, before, served_before, now, keep_s)
+    hold(session, deployment)
+    note_change(session)
+
+
 def abandon_switch(session: Session, deployment: Deployment) -> None:
     """Gives up the switch under way, if there is one: the version that answers stays."""
     pending = deployment.pending_version
@@ -159,13 +171,6 @@ def abandon_switch(session: Session, deployment: Deployment) -> None:
     deployment.pending_serving_id = None
     if pending is not None:
         hold(session, deployment)
-
-
-def end_serving(session: Session, serving_id: ServingId | None) -> None:
-    """Asks for the end of a serving's run."""
-    run = find_run(session, serving_id, SERVE) if serving_id is not None else None
-    if run is not None:
-        cancel(session, run.run_id)
 
 
 def move(deployment: Deployment, status: DeploymentStatus) -> None:
@@ -179,17 +184,44 @@ def move(deployment: Deployment, status: DeploymentStatus) -> None:
 def _go_to(session: Session, deployment: Deployment, version: Version) -> None:
     abandon_switch(session, deployment)
     if deployment.status == DeploymentStatus.ACTIVE:
-        if version != deployment.version:
+        if version != deployment.version and not _is_up_already(session, deployment, version):
             _begin_switch(session, deployment, version)
     else:
         _replace(session, deployment, version)
     note_change(session)
 
 
+def _is_up_already(session: Session, deployment: Deployment, version: Version) -> bool:
+    """Lets a version that stands beside the one that answers, with replicas that are ready, take over at once."""
+    ready = [side for side in sides_of(session, deployment.deployment_id).values() if side.version == version]
+    for side in filter(is_up, ready):
+        serving_id = side.serving_id
+        assert serving_id is not None
+        if side.role is not Role.FORMER:
+            session.delete(side)
+            session.flush()
+        take_over(session, deployment, version, serving_id, utc_now())
+        note_progress(session, deployment, version, None)
+        return True
+    return False
+
+
+def _end_sides(session: Session, deployment: Deployment) -> None:
+    """Canary and shadow end with the deployment's work; the former version is remembered, without replicas."""
+    for role, side in sides_of(session, deployment.deployment_id).items():
+        if role is Role.FORMER:
+            end_serving(session, side.serving_id)
+            rest(side)
+        else:
+            note_progress(session, deployment, ModelVersionId(side.version), None)
+            end_side(session, side)
+    hold(session, deployment)
+
+
 def _begin(session: Session, deployment: Deployment) -> None:
     """Has an agent serve the version; rows online need none, and answer at once."""
     if deployment.version is not None:
-        deployment.serving_id = _enqueue(session, deployment, deployment.version)
+        deployment.serving_id = begin_serving(session, deployment, deployment.version)
         return
     move(deployment, DeploymentStatus.ACTIVE)
     deployment.deployed_at = utc_now()
@@ -197,7 +229,7 @@ def _begin(session: Session, deployment: Deployment) -> None:
 
 def _begin_switch(session: Session, deployment: Deployment, version: Version) -> None:
     deployment.expect(version)
-    deployment.pending_serving_id = _enqueue(session, deployment, version)
+    deployment.pending_serving_id = begin_serving(session, deployment, version)
     hold(session, deployment)
     note_progress(session, deployment, version, "pending")
 
@@ -219,18 +251,3 @@ def _replace(session: Session, deployment: Deployment, version: Version) -> None
 def _note(session: Session, deployment: Deployment) -> None:
     hold(session, deployment)
     note_occupant(session, deployment.project_id, KIND, deployment.deployment_id, deployment.name)
-
-
-def _enqueue(session: Session, deployment: Deployment, version: Version) -> ServingId:
-    serving_id = ServingId(new_id())
-    enqueue(
-        session,
-        SERVE,
-        {"deploymentId": deployment.deployment_id, "version": version, "servingId": serving_id},
-        target=serving_id,
-        organization_id=deployment.organization_id,
-        project_id=deployment.project_id,
-        demand=SERVING_DEMAND,
-        priority=10,
-    )
-    return serving_id

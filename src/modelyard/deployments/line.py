@@ -20,9 +20,10 @@ from modelyard.deployments.connection import WAITING_BYTES, Connection, PendingC
 from modelyard.deployments.frames import Answer
 from modelyard.deployments.lifecycle import wake
 from modelyard.deployments.rates import Bucket
-from modelyard.deployments.records import DeploymentStatus, Replica, ReplicaState
+from modelyard.deployments.records import DeploymentStatus, Replica, ReplicaState, Role
 from modelyard.deployments.replicas.reports import Reporter
-from modelyard.deployments.routing import Place, Route, Routing
+from modelyard.deployments.rollouts.splitting import Split
+from modelyard.deployments.routing import Place, Route, Routing, SideRoute
 from modelyard.deployments.sampling import Sampler
 from modelyard.deployments.tally import Tally
 from modelyard.errors import ApiError, NotReadyError, PredictionError, RequestTimeoutError, TooManyRequestsError
@@ -46,8 +47,14 @@ RESENDS = 3
 class Line:
     """The calls of one deployment."""
 
-    def __init__(self, route: Route, routing: Routing, settings: Settings, spawn: Spawn) -> None:
+    def __init__(
+        self, route: Route, routing: Routing, settings: Settings, spawn: Spawn, elsewhere: "Line | None" = None
+    ) -> None:
         self.route = route
+        #: Which calls go to a version beside this one, while there is any.
+        self.split: Split | None = None
+        #: Who takes the calls that this line has no room for; of a canary's, the version that answers.
+        self._elsewhere = elsewhere
         self.project_id: ProjectId = route.project_id
         self.bucket: Bucket | None = None
         #: What the lane counts here, and which calls it writes down.
@@ -78,6 +85,11 @@ class Line:
         """Calls that replicas have, and calls that wait until there is one; readable from any thread."""
         return sum(len(link.pending) for link in tuple(self._links)), len(self._waiting)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is a replica that takes calls."""
+        return bool(self._links)
+
     def send(self, kind: int, body: bytes) -> "asyncio.Future[Answer]":
         """Sends a call on its way and gives the future of its answer. Raises where it can't be taken now."""
         self.admit()
@@ -88,7 +100,13 @@ class Line:
             if len(link.pending) < self._settings.replica_queue and link.waiting_bytes < WAITING_BYTES:
                 link.send(call)
                 return call.future
-        self._place(call)
+        self.place(call)
+        return call.future
+
+    def pass_on(self, kind: int, body: bytes) -> "asyncio.Future[Answer]":
+        """As `send`, of a call that has been counted elsewhere."""
+        call = PendingCall(kind, body, self._loop.create_future())
+        self.place(call)
         return call.future
 
     def admit(self) -> None:
@@ -98,18 +116,25 @@ class Line:
                 f"More than {self.bucket.rate} calls a second; see callsPerSecond", limit="deployment"
             )
 
-    def _place(self, call: PendingCall) -> None:
+    def place(self, call: PendingCall) -> None:
+        """Sends the call to the replica with the fewest, or has it wait until there is one."""
         if self.route.status != DeploymentStatus.ACTIVE:
             raise not_ready(self.route)
         if not self._links:
-            self._keep(call)
+            if self._elsewhere is not None:
+                self._elsewhere.place(call)
+            else:
+                self._keep(call)
             return
         self._turn += 1
         links = self._links
         link = min(links[self._turn % len(links) :] + links[: self._turn % len(links)], key=_load)
-        if len(link.pending) >= self._settings.replica_queue or link.waiting_bytes >= WAITING_BYTES:
+        if len(link.pending) < self._settings.replica_queue and link.waiting_bytes < WAITING_BYTES:
+            link.send(call)
+        elif self._elsewhere is not None:
+            self._elsewhere.place(call)
+        else:
             raise self._too_many()
-        link.send(call)
 
     def _keep(self, call: PendingCall) -> None:
         """Has the call wait for a replica. Calls whose callers have left take no room."""
@@ -154,19 +179,22 @@ class Line:
         try:
             if call.resent > RESENDS:
                 raise NotReadyError("The replicas of this deployment ended again and again before this call's turn")
-            self._place(call)
+            self.place(call)
         except ApiError as error:
             call.future.set_exception(error)
 
     def report(self, reporter: Reporter) -> None:
         """Tells the serving how much there is to do, if there is anything, or was when it was last told."""
-        links = self._links
-        if not links:
+        if self.split is not None:
+            self.split.report(reporter)
+            for errand in self.split.errands():
+                self._routing.run_errand(errand)
+        if not self._links:
             return
-        now = (self.tally.calls, sum([len(link.pending) for link in links]) + len(self._waiting))
+        now = (self.tally.calls, sum(self.load))
         if now[1] or now != self._reported:
             self._reported = now
-            place = links[0].place
+            place = self._links[0].place
             reporter.report(place.socket, place.serving_id, now[1])
 
     # -- what connections tell ----------------------------------------------------------------------------------
@@ -225,6 +253,18 @@ class Line:
                 self._spawn(self._connect(place))
         if not active:
             self.close(not_ready(route))
+        if route.sides or self.split is not None:
+            self.split = self.split or Split(self, self._make_side)
+            self.split.apply(route.sides if active else ())
+            self.split = self.split if route.sides else None
+
+    def route_of(self, side: SideRoute) -> Route:
+        """The same deployment with that version's replicas."""
+        return self.route._replace(sides=(), places=side.places, serving_id=side.serving_id, is_asleep=False)
+
+    def _make_side(self, side: SideRoute) -> "Line":
+        elsewhere = self if side.role is Role.CANARY else None
+        return Line(self.route_of(side), self._routing, self._settings, self._spawn, elsewhere)
 
     def close(self, reason: ApiError) -> None:
         """Answers what waits for a replica."""
@@ -236,6 +276,8 @@ class Line:
     def retire(self) -> None:
         """The deployment has gone: nothing new, and connections close after their last answers."""
         self._retired = True
+        if self.split is not None:
+            self.split.retire()
         links, self._links = self._links, []
         for link in links:
             link.retire()

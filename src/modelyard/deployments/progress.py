@@ -11,17 +11,18 @@ from sqlalchemy.orm import Session
 
 from modelyard.deployments.changes import note_change
 from modelyard.deployments.holding import hold, note_progress
-from modelyard.deployments.lifecycle import end_serving, move
+from modelyard.deployments.lifecycle import move, take_over
 from modelyard.deployments.options import DeploymentOptions, read_options
-from modelyard.deployments.records import Deployment, DeploymentStatus, Replica
-from modelyard.ids import DeploymentId, ServingId
+from modelyard.deployments.records import Deployment, DeploymentStatus, Replica, Role, SideState, SideVersion
+from modelyard.deployments.rollouts.sides import rest, side_of_serving, sides_of
+from modelyard.ids import DeploymentId, ModelVersionId, ServingId
 
 
-def begin(session: Session, deployment_id: DeploymentId, serving_id: ServingId) -> Deployment | None:
+def begin(session: Session, deployment_id: DeploymentId, serving_id: ServingId, now: datetime) -> Deployment | None:
     """The deployment, if it still wants this serving. Rows that a lost attempt left are removed."""
     forget_replicas(session, serving_id)
     deployment = _get(session, deployment_id)
-    if deployment is None or serving_id not in (deployment.serving_id, deployment.pending_serving_id):
+    if deployment is None or not _is_wanted(session, deployment, serving_id, now):
         return None
     if deployment.serving_id == serving_id and deployment.status == DeploymentStatus.PENDING:
         move(deployment, DeploymentStatus.DEPLOYING)
@@ -36,12 +37,10 @@ def activate(session: Session, deployment_id: DeploymentId, serving_id: ServingI
         return False
     if deployment.pending_serving_id == serving_id and deployment.serving_id != serving_id:
         assert deployment.pending_version is not None
-        end_serving(session, deployment.former_serving_id)
-        deployment.former_serving_id, deployment.serving_id = deployment.serving_id, serving_id
-        deployment.serve(deployment.pending_version)
+        take_over(session, deployment, deployment.pending_version, serving_id, now)
     elif deployment.serving_id != serving_id:
-        return False
-    if deployment.status != DeploymentStatus.ACTIVE or deployment.former_serving_id is not None:
+        return _activate_side(session, deployment, serving_id)
+    if deployment.status != DeploymentStatus.ACTIVE:
         deployment.deployed_at = now
     move(deployment, DeploymentStatus.ACTIVE)
     deployment.error = None
@@ -51,12 +50,10 @@ def activate(session: Session, deployment_id: DeploymentId, serving_id: ServingI
 
 
 def settle(session: Session, deployment_id: DeploymentId, serving_id: ServingId) -> None:
-    """The gateways have learned of the switch: the pending version is no longer pending, the former serving ends."""
+    """The gateways have learned of the switch: the pending version is no longer pending."""
     deployment = _get(session, deployment_id)
     if deployment is None or deployment.serving_id != serving_id:
         return
-    end_serving(session, deployment.former_serving_id)
-    deployment.former_serving_id = None
     if deployment.pending_serving_id == serving_id:
         deployment.pending_serving_id = None
         deployment.expect(None)
@@ -70,9 +67,31 @@ def fall_asleep(session: Session, deployment_id: DeploymentId, serving_id: Servi
         return False
     if deployment.status != DeploymentStatus.ACTIVE or deployment.pending_serving_id is not None:
         return False
+    if not sides_of(session, deployment_id).keys() <= {Role.FORMER}:
+        return False
     deployment.serving_id = None
     forget_replicas(session, serving_id)
     note_change(session)
+    return True
+
+
+def is_wanted(session: Session, deployment_id: DeploymentId, serving_id: ServingId, now: datetime) -> bool:
+    """Whether the deployment has any use for the serving: for calls, for a switch, or kept in case it goes back."""
+    deployment = session.get(Deployment, deployment_id)
+    return deployment is not None and _is_wanted(session, deployment, serving_id, now)
+
+
+def part(session: Session, deployment_id: DeploymentId, serving_id: ServingId, now: datetime) -> bool:
+    """The serving is no longer wanted: its replicas are given back. False: it is wanted after all."""
+    deployment = _get(session, deployment_id)
+    if deployment is not None:
+        if _is_wanted(session, deployment, serving_id, now):
+            return False
+        side = side_of_serving(session, deployment_id, serving_id)
+        if side is not None:
+            rest(side)
+            hold(session, deployment)
+    forget_replicas(session, serving_id)
     return True
 
 
@@ -101,6 +120,8 @@ def fail(session: Session, deployment_id: DeploymentId, serving_id: ServingId, r
         deployment.error = f"The switch to {kind} version {pending} did not come about: {reason}"
         note_progress(session, deployment, pending, "failed")
         hold(session, deployment)
+    elif (side := side_of_serving(session, deployment_id, serving_id)) is not None:
+        _fail_side(session, deployment, side, reason)
     note_change(session)
 
 
@@ -108,6 +129,33 @@ def forget_replicas(session: Session, serving_id: ServingId) -> None:
     """Removes the rows of a serving's replicas: gateways send them nothing new."""
     if session.execute(delete(Replica).where(Replica.serving_id == serving_id).returning(Replica.replica_id)).all():
         note_change(session)
+
+
+def _is_wanted(session: Session, deployment: Deployment, serving_id: ServingId, now: datetime) -> bool:
+    if serving_id in (deployment.serving_id, deployment.pending_serving_id):
+        return True
+    side = side_of_serving(session, deployment.deployment_id, serving_id)
+    return side is not None and (side.until is None or side.until > now)
+
+
+def _activate_side(session: Session, deployment: Deployment, serving_id: ServingId) -> bool:
+    """A version that stands beside the one that answers is up."""
+    side = side_of_serving(session, deployment.deployment_id, serving_id)
+    if side is None:
+        return False
+    side.state, side.error = SideState.READY, None
+    note_progress(session, deployment, ModelVersionId(side.version), None)
+    note_change(session)
+    return True
+
+
+def _fail_side(session: Session, deployment: Deployment, side: SideVersion, reason: str) -> None:
+    if side.role is Role.FORMER:
+        rest(side)
+    else:
+        side.serving_id, side.state, side.error = None, SideState.FAILED, reason
+        note_progress(session, deployment, ModelVersionId(side.version), "failed")
+    hold(session, deployment)
 
 
 def _get(session: Session, deployment_id: DeploymentId) -> Deployment | None:

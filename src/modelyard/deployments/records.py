@@ -104,8 +104,6 @@ class Deployment(Record):
     serving_id: Mapped[ServingId | None]
     #: The serving of a switch under way; it stays here until the gateways have learned of it.
     pending_serving_id: Mapped[ServingId | None]
-    #: The serving before that, to be ended once no gateway sends it calls any more.
-    former_serving_id: Mapped[ServingId | None]
 
     @property
     def version(self) -> Version | None:
@@ -178,6 +176,65 @@ class Replica(Record):
     #: Several calls at once in this replica, or one after the other.
     is_thread_safe: Mapped[bool]
     started_at: Mapped[datetime]
+
+
+class Role(StrEnum):
+    """What a version does beside the one that answers."""
+
+    #: Answers a part of the calls.
+    CANARY = "CANARY"
+    #: Gets copies of calls; what it says is compared and thrown away.
+    SHADOW = "SHADOW"
+    #: Answered before the last switch; `rollbackDeployment` goes back to it.
+    FORMER = "FORMER"
+
+
+class SideState(StrEnum):
+    """How far its replicas are."""
+
+    #: They start.
+    STARTING = "STARTING"
+    #: They are up.
+    READY = "READY"
+    #: They could not be brought up; `error` says why.
+    FAILED = "FAILED"
+    #: There are none; a former version that is wanted again is brought up like any other.
+    RESTING = "RESTING"
+
+
+class SideVersion(Record):
+    """One version beside the one that answers; a deployment has one at most of each role."""
+
+    __tablename__ = "side_versions"
+
+    deployment_id: Mapped[DeploymentId] = mapped_column(
+        ForeignKey("deployments.deployment_id", ondelete="CASCADE"), primary_key=True
+    )
+    role: Mapped[Role] = mapped_column(Text, primary_key=True)
+    #: A model version, or of a FORMER one also a feature group version.
+    version: Mapped[str]
+    state: Mapped[SideState] = mapped_column(Text)
+    #: The serving that keeps its replicas.
+    serving_id: Mapped[ServingId | None] = mapped_column(index=True)
+    #: The part of the calls that it answers, or gets copies of.
+    percent: Mapped[float]
+    error: Mapped[str | None] = mapped_column(Text)
+    since: Mapped[datetime]
+    #: When the replicas of a FORMER one are given back.
+    until: Mapped[datetime | None]
+    #: What gateways counted since then: answers, those of them that were errors, and the time that they took.
+    calls: Mapped[int] = mapped_column(default=0)
+    failures: Mapped[int] = mapped_column(default=0)
+    took_ms: Mapped[float] = mapped_column(default=0.0)
+    #: The same of the version that answers.
+    main_calls: Mapped[int] = mapped_column(default=0)
+    main_failures: Mapped[int] = mapped_column(default=0)
+    main_took_ms: Mapped[float] = mapped_column(default=0.0)
+    #: Answers of a SHADOW that were, and were not, what the caller got.
+    same: Mapped[int] = mapped_column(default=0)
+    different: Mapped[int] = mapped_column(default=0)
+    #: Copies that were not made, since the shadow was busy.
+    dropped: Mapped[int] = mapped_column(default=0)
 
 
 class RoutingRevision(Record):

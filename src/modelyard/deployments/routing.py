@@ -19,7 +19,15 @@ from sqlalchemy.orm import Session
 from modelyard.database import Database, JsonObject
 from modelyard.deployments.changes import TOPIC, read_revision
 from modelyard.deployments.options import DeploymentOptions, read_options
-from modelyard.deployments.records import Deployment, DeploymentStatus, DeploymentToken, Replica, ReplicaState
+from modelyard.deployments.records import (
+    Deployment,
+    DeploymentStatus,
+    DeploymentToken,
+    Replica,
+    ReplicaState,
+    Role,
+    SideVersion,
+)
 from modelyard.execution.liveness import machine_name
 from modelyard.ids import (
     DeploymentId,
@@ -50,6 +58,16 @@ class Place(NamedTuple):
     is_thread_safe: bool
 
 
+class SideRoute(NamedTuple):
+    """A version beside the one that answers, which gets some of the calls, or copies of them."""
+
+    deployment_id: DeploymentId
+    role: Role
+    serving_id: ServingId
+    percent: float
+    places: tuple[Place, ...]
+
+
 class Route(NamedTuple):
     """A deployment as the gateway knows it."""
 
@@ -70,6 +88,8 @@ class Route(NamedTuple):
     serving_id: ServingId | None
     #: It has no replicas, and the first call brings them up again.
     is_asleep: bool
+    #: Its canary and its shadow.
+    sides: tuple[SideRoute, ...]
     places: tuple[Place, ...]
 
 
@@ -187,8 +207,11 @@ def read_table(session: Session, revision: int) -> RoutingTable:
     for replica in session.scalars(select(Replica).where(*here).order_by(Replica.started_at, Replica.replica_id)):
         place = Place(replica.replica_id, replica.serving_id, replica.socket, replica.is_thread_safe)
         places.setdefault(replica.deployment_id, []).append(place)
+    sides = _read_sides(session, places)
     routes: dict[str, Route] = {
-        deployment.deployment_id: _route(deployment, places.get(deployment.deployment_id, []))
+        deployment.deployment_id: _route(
+            deployment, places.get(deployment.deployment_id, []), sides.get(deployment.deployment_id, ())
+        )
         for deployment in session.scalars(select(Deployment))
     }
     tokens = {row.deployment_token: row.project_id for row in session.execute(_TOKENS)}
@@ -198,7 +221,20 @@ def read_table(session: Session, revision: int) -> RoutingTable:
 _TOKENS = select(DeploymentToken.deployment_token, DeploymentToken.project_id)
 
 
-def _route(deployment: Deployment, places: list[Place]) -> Route:
+def _read_sides(
+    session: Session, places: Mapping[DeploymentId, list[Place]]
+) -> dict[DeploymentId, tuple[SideRoute, ...]]:
+    found: dict[DeploymentId, tuple[SideRoute, ...]] = {}
+    with_calls = (SideVersion.role != Role.FORMER, SideVersion.serving_id.is_not(None))
+    for side in session.scalars(select(SideVersion).where(*with_calls).order_by(SideVersion.role)):
+        assert side.serving_id is not None
+        mine = tuple(place for place in places.get(side.deployment_id, ()) if place.serving_id == side.serving_id)
+        route = SideRoute(side.deployment_id, Role(side.role), side.serving_id, side.percent, mine)
+        found[side.deployment_id] = (*found.get(side.deployment_id, ()), route)
+    return found
+
+
+def _route(deployment: Deployment, places: list[Place], sides: tuple[SideRoute, ...]) -> Route:
     return Route(
         deployment_id=deployment.deployment_id,
         organization_id=deployment.organization_id,
@@ -213,5 +249,6 @@ def _route(deployment: Deployment, places: list[Place]) -> Route:
         options=read_options(deployment.options),
         serving_id=deployment.serving_id,
         is_asleep=deployment.is_asleep,
+        sides=sides,
         places=tuple(place for place in places if place.serving_id == deployment.serving_id),
     )

@@ -6,8 +6,8 @@ from sqlalchemy.orm import Session
 
 from modelyard.database import JsonValue
 from modelyard.deployments import progress
-from modelyard.deployments.lifecycle import SERVE
 from modelyard.deployments.replicas.serving import Serving
+from modelyard.deployments.servings import SERVE
 from modelyard.execution import RunContext, RunKind
 from modelyard.ids import DeploymentId, ServingId
 

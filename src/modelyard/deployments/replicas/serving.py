@@ -54,7 +54,7 @@ class Serving:
         """Serves until the run is cancelled or stopped, which it then raises; returns when it was given up."""
         self._remove_stale()
         with self.run.transaction() as session:
-            wanted = progress.begin(session, self.deployment_id, self.serving_id) is not None
+            wanted = progress.begin(session, self.deployment_id, self.serving_id, self.run.clock()) is not None
         if not wanted:
             return
         try:
@@ -122,7 +122,8 @@ class Serving:
             now = time.monotonic()
             if now - looked_at >= LOOK_S:
                 looked_at = now
-                self._look()
+                if not self._look() and self._part():
+                    return
             if self._scaler.is_idle(now) and self._fall_asleep():
                 return
             self._scaler.wanted(now)
@@ -135,8 +136,8 @@ class Serving:
         for report in heard:
             self._scaler.note(report.gateway, report.load, now)
 
-    def _look(self) -> None:
-        """Takes over what the database says: other options, replicas to be replaced."""
+    def _look(self) -> bool:
+        """Takes over what the database says: other options, replicas to be replaced; False: it is not wanted."""
         up = {keeper.ready: keeper for keeper in self._keepers if keeper.ready is not None}
         with self.run.read() as session:
             rows = select(ReplicaRecord.replica_id).where(
@@ -144,10 +145,16 @@ class Serving:
             )
             wanted = set(session.scalars(rows))
             options = progress.options_of(session, self.deployment_id)
+            is_wanted = progress.is_wanted(session, self.deployment_id, self.serving_id, self.run.clock())
         self._scaler.adjust(options)
         for replica_id, keeper in up.items():
             if replica_id not in wanted:
                 keeper.condemn(replica_id)
+        return is_wanted
+
+    def _part(self) -> bool:
+        with self.run.transaction() as session:
+            return progress.part(session, self.deployment_id, self.serving_id, self.run.clock())
 
     def _fall_asleep(self) -> bool:
         with self.run.transaction() as session:

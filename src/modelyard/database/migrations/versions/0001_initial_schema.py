@@ -136,7 +136,6 @@ def upgrade() -> None:
     sa.Column('options', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('serving_id', sa.String(), nullable=True),
     sa.Column('pending_serving_id', sa.String(), nullable=True),
-    sa.Column('former_serving_id', sa.String(), nullable=True),
     sa.CheckConstraint('(model_id IS NULL) <> (feature_group_id IS NULL)', name=op.f('ck_deployments_one_thing_is_served')),
     sa.PrimaryKeyConstraint('deployment_id', name=op.f('pk_deployments'))
     )
@@ -765,6 +764,31 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['run_id'], ['runs.run_id'], name=op.f('fk_run_logs_run_id_runs'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('run_id', 'seq', name=op.f('pk_run_logs'))
     )
+    op.create_table('side_versions',
+    sa.Column('deployment_id', sa.String(), nullable=False),
+    sa.Column('role', sa.Text(), nullable=False),
+    sa.Column('version', sa.String(), nullable=False),
+    sa.Column('state', sa.Text(), nullable=False),
+    sa.Column('serving_id', sa.String(), nullable=True),
+    sa.Column('percent', sa.Double(), nullable=False),
+    sa.Column('error', sa.Text(), nullable=True),
+    sa.Column('since', modelyard.database.records.Utc(), nullable=False),
+    sa.Column('until', modelyard.database.records.Utc(), nullable=True),
+    sa.Column('calls', sa.BigInteger(), nullable=False),
+    sa.Column('failures', sa.BigInteger(), nullable=False),
+    sa.Column('took_ms', sa.Double(), nullable=False),
+    sa.Column('main_calls', sa.BigInteger(), nullable=False),
+    sa.Column('main_failures', sa.BigInteger(), nullable=False),
+    sa.Column('main_took_ms', sa.Double(), nullable=False),
+    sa.Column('same', sa.BigInteger(), nullable=False),
+    sa.Column('different', sa.BigInteger(), nullable=False),
+    sa.Column('dropped', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['deployment_id'], ['deployments.deployment_id'], name=op.f('fk_side_versions_deployment_id_deployments'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('deployment_id', 'role', name=op.f('pk_side_versions'))
+    )
+    with op.batch_alter_table('side_versions', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_side_versions_serving_id'), ['serving_id'], unique=False)
+
     op.create_table('uploads',
     sa.Column('upload_id', sa.String(), nullable=False),
     sa.Column('organization_id', sa.String(), nullable=False),
@@ -998,6 +1022,10 @@ def downgrade() -> None:
         batch_op.drop_index('ix_uploads_listed')
 
     op.drop_table('uploads')
+    with op.batch_alter_table('side_versions', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_side_versions_serving_id'))
+
+    op.drop_table('side_versions')
     op.drop_table('run_logs')
     with op.batch_alter_table('replicas', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_replicas_serving_id'))
