@@ -36,6 +36,7 @@ from modelyard.deployments import binding as deployments_binding
 from modelyard.deployments import lookup_actions as deployments_lookup_actions
 from modelyard.deployments import option_actions as deployments_option_actions
 from modelyard.deployments import runs as deployments_runs
+from modelyard.deployments import token_actions as deployments_token_actions
 from modelyard.deployments.rollouts import actions as deployments_rollout_actions
 from modelyard.deployments.routing import Routing
 from modelyard.environments import Environments
@@ -149,7 +150,13 @@ SLICES = (
         models_binding,
     ),
     Slice(
-        (deployments_actions, deployments_lookup_actions, deployments_option_actions, deployments_rollout_actions),
+        (
+            deployments_actions,
+            deployments_lookup_actions,
+            deployments_option_actions,
+            deployments_rollout_actions,
+            deployments_token_actions,
+        ),
         deployments_runs,
         deployments_binding,
     ),
@@ -199,7 +206,9 @@ def gateway(house: House, parts: Container | None = None) -> ASGIApp:
     exposition = Exposition(house.database, house.clock, siblings)
     metrics = Metrics(exposition, Keyring(house.database), house.settings)
     application = build_application(door, house.actions, lambda: _problems(house), metrics)
-    return Lane(application, Routing(house.database), house.database, house.settings, logbook, siblings)
+    return Lane(
+        application, Routing(house.database, house.settings.home), house.database, house.settings, logbook, siblings
+    )
 
 
 def agent(house: House, parts: Container | None = None) -> Agent:

@@ -13,10 +13,12 @@ ACTIONS = {Kind.PREDICT: "predict", Kind.PREDICT_MULTIPLE: "predictMultiple", Ki
 class Exchange:
     """What is known of a call so far."""
 
-    __slots__ = ("body", "error", "kind", "line", "request_id", "result")
+    __slots__ = ("body", "error", "kind", "line", "request_id", "result", "token")
 
     def __init__(self, kind: Kind, request_id: str) -> None:
         self.kind, self.request_id = kind, request_id
+        #: The deployment token that it was asked by; only noted while any token has a limit.
+        self.token = ""
         #: The deployment's, once it is known that the caller may ask it.
         self.line: Line | None = None
         self.body: bytes = b""

@@ -97,7 +97,7 @@ class ExpressCall:
     def __init__(self, protocol: ExpressProtocol, lane: Lane, line: Line, kind: Kind, query: bytes) -> None:
         self._protocol, self._lane, self._line, self._query = protocol, lane, line, query
         self._began = time.perf_counter()
-        self._exchange: Exchange = lane.open(kind)
+        self._exchange: Exchange = lane.open(kind, query)
         self._answering: asyncio.Future[Answer] | None = None
         self.body = b""
         self.keep_alive: bool = protocol.parser.should_keep_alive()

@@ -26,6 +26,7 @@ from modelyard.deployments.connection import TOO_LARGE
 from modelyard.deployments.dispatch import Dispatch
 from modelyard.deployments.frames import Answer, Kind, Status, read_failure
 from modelyard.deployments.line import Line, not_ready
+from modelyard.deployments.rates import Bucket
 from modelyard.deployments.records import DeploymentStatus
 from modelyard.deployments.routing import Routing
 from modelyard.errors import (
@@ -129,6 +130,7 @@ class Lane:
         line = self._find(target, scope)
         if line is None or line.route.status != DeploymentStatus.ACTIVE:
             line = await self._find_anew(target, scope)
+        exchange.token = target.token
         answering = self.admit(exchange, line, body)
         answer = await (_unless_left(answering, receive) if line.is_waiting else answering)
         self.conclude(exchange, answer)
@@ -136,10 +138,13 @@ class Lane:
 
     # -- a call, step by step; `express.py` takes these, too -----------------------------------------------------
 
-    def open(self, kind: Kind) -> Exchange:
-        """A call has arrived."""
+    def open(self, kind: Kind, query: bytes = b"") -> Exchange:
+        """A call has arrived; by that query, where it says whose it is."""
         self._serial += 1
-        return Exchange(kind, f"{self._prefix}{self._serial:010x}")
+        exchange = Exchange(kind, f"{self._prefix}{self._serial:010x}")
+        if query and self._dispatch is not None and self._dispatch.token_buckets:
+            exchange.token = self._target(query).token
+        return exchange
 
     def find_by_token(self, query: bytes) -> Line | None:
         """The line that a query's token opens, if its deployment answers; None where a closer look is needed."""
@@ -157,6 +162,8 @@ class Lane:
         exchange.line, exchange.body = line, body
         if route.options.body_limit is not None:
             exchange.check_body(route.options.body_limit)
+        if self._dispatch is not None and self._dispatch.token_buckets:
+            _check_token(self._dispatch.token_buckets.get(exchange.token))
         if route.arguments:
             exchange.body = body = fill_in(body, route.arguments, override=route.arguments_override)
         return self._asking.ask(line, exchange.kind, body)
@@ -322,6 +329,16 @@ def frame_result(exchange: Exchange) -> tuple[bytes | bytearray, ...]:
     """The result in its envelope, in one piece or, where it is large, in three."""
     result, end = exchange.result, CLOSING + exchange.request_id.encode() + b'"}'
     return (OPENING + result + end,) if len(result) <= JOINED else (OPENING, result, end)
+
+
+def _check_token(bucket: Bucket | None) -> None:
+    """TooManyRequestsError past the callsPerSecond of a token that has a limit."""
+    if bucket is not None and not bucket.take():
+        raise TooManyRequestsError(
+            f"More than {bucket.rate} calls a second by this deployment token; see setDeploymentTokenLimit",
+            bucket.retry_after_s(),
+            limit="token",
+        )
 
 
 async def _unless_left(answering: "asyncio.Future[Answer]", receive: Receive) -> Answer:

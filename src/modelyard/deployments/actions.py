@@ -93,7 +93,7 @@ def create_deployment(
         description=description,
         status=DeploymentStatus.PENDING if start else DeploymentStatus.STOPPED,
         created_at=call.clock(),
-        calls_per_second=_check_rate(calls_per_second),
+        calls_per_second=check_rate(calls_per_second),
         auto_deploy=auto_deploy,
         skip_metrics_check=skip_metrics_check,
         algorithm=algorithm,
@@ -260,7 +260,8 @@ def _get_for_update(call: Call, deployment_id: DeploymentId) -> Deployment:
     return get_deployment(call.session, call.organization_id, deployment_id, for_update=True)
 
 
-def _check_rate(calls_per_second: int | None) -> int | None:
+def check_rate(calls_per_second: int | None) -> int | None:
+    """The limit, if it is one."""
     if calls_per_second is not None and not 1 <= calls_per_second <= 1_000_000:
         raise InvalidParameterError(f"callsPerSecond is {calls_per_second}; it must be between 1 and 1,000,000")
     return calls_per_second

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Coroutine
 
 from modelyard.deployments.line import Line
+from modelyard.deployments.rates import Bucket
 from modelyard.deployments.replicas.reports import REPORT_S, Reporter
 from modelyard.deployments.routing import EMPTY, Routing, RoutingTable
 from modelyard.settings import Settings
@@ -21,6 +22,8 @@ class Dispatch:
         self.loop = asyncio.get_running_loop()
         self.table: RoutingTable = EMPTY
         self.lines: dict[str, Line] = {}
+        #: Of tokens that have a limit of their own.
+        self.token_buckets: dict[str, Bucket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._looking: asyncio.Future[None] | None = None
         self._closed = False
@@ -80,3 +83,14 @@ class Dispatch:
                 line.apply(route)
         for deployment_id in [each for each in self.lines if each not in table.routes]:
             self.lines.pop(deployment_id).retire()
+            self.routing.rates.forget(deployment_id)
+        self._limit_tokens(table)
+
+    def _limit_tokens(self, table: RoutingTable) -> None:
+        before, rates = self.token_buckets, self.routing.rates
+        self.token_buckets = {
+            token: before[token] if token in before and before[token].rate == rate else rates.bucket(token, rate)
+            for token, rate in table.limits.items()
+        }
+        for token in before.keys() - self.token_buckets.keys():
+            rates.forget(token)

@@ -113,7 +113,9 @@ class Line:
         """Counts one more call; TooManyRequestsError past the deployment's callsPerSecond."""
         if self.bucket is not None and not self.bucket.take():
             raise TooManyRequestsError(
-                f"More than {self.bucket.rate} calls a second; see callsPerSecond", limit="deployment"
+                f"More than {self.bucket.rate} calls a second to this deployment; see callsPerSecond",
+                self.bucket.retry_after_s(),
+                limit="deployment",
             )
 
     def place(self, call: PendingCall) -> None:
@@ -239,7 +241,7 @@ class Line:
         if rate is None:
             self.bucket = None
         elif self.bucket is None or self.bucket.rate != rate:
-            self.bucket = Bucket(rate)
+            self.bucket = self._routing.rates.bucket(route.deployment_id, rate)
         active = route.status == DeploymentStatus.ACTIVE
         places = {place.replica_id: place for place in route.places} if active else {}
         self._broken = {key: at for key, at in self._broken.items() if key in places}

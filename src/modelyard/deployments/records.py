@@ -148,6 +148,8 @@ class DeploymentToken(Record):
     organization_id: Mapped[OrganizationId]
     project_id: Mapped[ProjectId]
     name: Mapped[str | None]
+    #: Calls that it may ask a second, of all deployments together; None: as many as those take.
+    calls_per_second: Mapped[int | None]
     created_at: Mapped[datetime]
 
 
@@ -235,6 +237,16 @@ class SideVersion(Record):
     different: Mapped[int] = mapped_column(default=0)
     #: Copies that were not made, since the shadow was busy.
     dropped: Mapped[int] = mapped_column(default=0)
+
+
+class GatewayHome(Record):
+    """A home whose gateways share the limits of calls with those of other homes. Where the database is a server."""
+
+    __tablename__ = "gateway_homes"
+
+    #: Machine and folder.
+    home: Mapped[str] = mapped_column(Text, primary_key=True)
+    seen_at: Mapped[datetime]
 
 
 class RoutingRevision(Record):

@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session
 from modelyard.database import Database, JsonObject
 from modelyard.deployments.changes import TOPIC, read_revision
 from modelyard.deployments.options import DeploymentOptions, read_options
+from modelyard.deployments.rates import Presence, Rates
 from modelyard.deployments.records import (
     Deployment,
     DeploymentStatus,
@@ -100,6 +102,8 @@ class RoutingTable(NamedTuple):
     routes: Mapping[str, Route]
     #: Token -> project.
     tokens: Mapping[str, ProjectId]
+    #: Token -> calls that it may ask a second, of those that have a limit.
+    limits: Mapping[str, int] = MappingProxyType({})
 
 
 EMPTY = RoutingTable(-1, MappingProxyType({}), MappingProxyType({}))
@@ -108,7 +112,10 @@ EMPTY = RoutingTable(-1, MappingProxyType({}), MappingProxyType({}))
 class Routing:
     """The gateway's routing table and the thread that keeps it fresh; a part of the house."""
 
-    def __init__(self, database: Database, poll_s: float = POLL_S) -> None:
+    def __init__(self, database: Database, home: Path, poll_s: float = POLL_S) -> None:
+        self.rates = Rates(home / "rates")
+        # A SQLite file has one home; homes that share a server share the limits as well.
+        self._presence = None if database.is_sqlite else Presence(self.rates, home)
         #: The newest snapshot. Replaced as a whole, never changed.
         self.table: RoutingTable = EMPTY
         self._database, self._poll_s = database, poll_s
@@ -161,6 +168,7 @@ class Routing:
             askers, self._askers = self._askers, []
             try:
                 self._run_errands()
+                self._show()
                 self._look(force=False)
             except SQLAlchemyError as error:
                 log.warning("the database does not answer, serving with what is known: %s", error)
@@ -173,6 +181,11 @@ class Routing:
             with self._database.write() as session:
                 self._errands[0](session)
             self._errands.pop(0)
+
+    def _show(self) -> None:
+        if self._presence is not None and self._presence.is_due:
+            with self._database.write() as session:
+                self._presence.sign(session)
 
     def _look_at_own_change(self) -> None:
         try:
@@ -214,11 +227,13 @@ def read_table(session: Session, revision: int) -> RoutingTable:
         )
         for deployment in session.scalars(select(Deployment))
     }
-    tokens = {row.deployment_token: row.project_id for row in session.execute(_TOKENS)}
-    return RoutingTable(revision, MappingProxyType(routes), MappingProxyType(tokens))
+    rows = session.execute(_TOKENS).all()
+    tokens = {row.deployment_token: row.project_id for row in rows}
+    limits = {row.deployment_token: row.calls_per_second for row in rows if row.calls_per_second is not None}
+    return RoutingTable(revision, MappingProxyType(routes), MappingProxyType(tokens), MappingProxyType(limits))
 
 
-_TOKENS = select(DeploymentToken.deployment_token, DeploymentToken.project_id)
+_TOKENS = select(DeploymentToken.deployment_token, DeploymentToken.project_id, DeploymentToken.calls_per_second)
 
 
 def _read_sides(

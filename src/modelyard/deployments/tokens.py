@@ -37,14 +37,28 @@ def list_tokens(session: Session, organization_id: OrganizationId, project_id: P
 
 def delete_token(session: Session, organization_id: OrganizationId, deployment_token: str) -> None:
     """Revokes the token; within a second no gateway takes it any more. The message never repeats a token."""
-    token = session.get(DeploymentToken, deployment_token)
-    if token is None or token.organization_id != organization_id:
-        raise DataNotFoundError("The deployment token was not found")
-    session.delete(token)
+    session.delete(_get_token(session, organization_id, deployment_token))
     note_change(session)
+
+
+def limit_token(
+    session: Session, organization_id: OrganizationId, deployment_token: str, calls_per_second: int | None
+) -> DeploymentToken:
+    """Sets how many calls a second the token may ask; None: as many as the deployments take."""
+    token = _get_token(session, organization_id, deployment_token)
+    token.calls_per_second = calls_per_second
+    note_change(session)
+    return token
 
 
 def find_project(session: Session, deployment_token: str) -> ProjectId | None:
     """The project that the token opens; None for an unknown or revoked token."""
     token = session.get(DeploymentToken, deployment_token)
     return None if token is None else token.project_id
+
+
+def _get_token(session: Session, organization_id: OrganizationId, deployment_token: str) -> DeploymentToken:
+    token = session.get(DeploymentToken, deployment_token)
+    if token is None or token.organization_id != organization_id:
+        raise DataNotFoundError("The deployment token was not found")
+    return token

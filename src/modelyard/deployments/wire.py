@@ -60,6 +60,8 @@ class DeploymentAuthToken(msgspec.Struct, frozen=True, kw_only=True, rename="cam
     deployment_token: str
     created_at: str | None
     name: str | None
+    #: Beyond the SDK's class: calls that it may ask a second; null: no limit.
+    calls_per_second: int | None
 
 
 def deployment(record: DeploymentRecord, refresh_schedules: Sequence[object]) -> Deployment:
@@ -104,7 +106,10 @@ def _pending(record: DeploymentRecord) -> JsonObject | None:
 def token(record: DeploymentToken) -> DeploymentAuthToken:
     """The token as callers see it."""
     return DeploymentAuthToken(
-        deployment_token=record.deployment_token, created_at=iso(record.created_at), name=record.name
+        deployment_token=record.deployment_token,
+        created_at=iso(record.created_at),
+        name=record.name,
+        calls_per_second=record.calls_per_second,
     )
 
 

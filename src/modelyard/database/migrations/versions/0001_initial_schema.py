@@ -102,6 +102,7 @@ def upgrade() -> None:
     sa.Column('organization_id', sa.String(), nullable=False),
     sa.Column('project_id', sa.String(), nullable=False),
     sa.Column('name', sa.String(), nullable=True),
+    sa.Column('calls_per_second', sa.BigInteger(), nullable=True),
     sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
     sa.PrimaryKeyConstraint('deployment_token', name=op.f('pk_deployment_tokens'))
     )
@@ -208,6 +209,11 @@ def upgrade() -> None:
     sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
     sa.PrimaryKeyConstraint('file_connector_id', name=op.f('pk_file_connectors')),
     sa.UniqueConstraint('organization_id', 'bucket', name=op.f('uq_file_connectors_organization_id_bucket'))
+    )
+    op.create_table('gateway_homes',
+    sa.Column('home', sa.Text(), nullable=False),
+    sa.Column('seen_at', modelyard.database.records.Utc(), nullable=False),
+    sa.PrimaryKeyConstraint('home', name=op.f('pk_gateway_homes'))
     )
     op.create_table('model_texts',
     sa.Column('digest', sa.String(), nullable=False),
@@ -1144,6 +1150,7 @@ def downgrade() -> None:
 
     op.drop_table('models')
     op.drop_table('model_texts')
+    op.drop_table('gateway_homes')
     op.drop_table('file_connectors')
     with op.batch_alter_table('feature_groups', schema=None) as batch_op:
         batch_op.drop_index('ix_feature_groups_listed')
