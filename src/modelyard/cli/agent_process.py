@@ -9,7 +9,7 @@ import threading
 import time
 
 from modelyard import app
-from modelyard.cli.children import take_orders, take_signals
+from modelyard.cli.children import settle_memory, take_orders, take_signals
 from modelyard.cli.logs import configure_logs
 from modelyard.environments import EnvironmentFailure, Environments
 from modelyard.sandbox import GuestNotStarted, Sandbox, SandboxUnavailable
@@ -38,6 +38,7 @@ def work(settings: Settings) -> None:
     if not report.usable:
         log.error("%s", report.advice)
     agent = app.agent(house, parts)
+    settle_memory()
     agent.start()
     log.info("agent %s takes runs: %g cores, %.1f GiB", agent.agent_id, *agent.capacity[:2])
     stopping = threading.Event()

@@ -5,6 +5,7 @@ after it nothing comes, and its end, however the supervisor died, ends the child
 loses nothing, so no farewell is tried.
 """
 
+import gc
 import os
 import signal
 import subprocess
@@ -49,6 +50,16 @@ def take_orders() -> Orders:
         os._exit(1)
     threading.Thread(target=_end_with_parent, name="lifeline", daemon=True).start()
     return msgspec.json.decode(line, type=Orders, dec_hook=_decode)
+
+
+def settle_memory() -> None:
+    """From now on the garbage collector passes over what the start made, and looks through the rest less often.
+
+    A full look through all modules takes some 10 ms, in the middle of whatever is being answered.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def take_signals() -> Callable[[], None]:

@@ -10,7 +10,7 @@ import socket
 
 from modelyard import app
 from modelyard.api.serving import Server
-from modelyard.cli.children import take_orders
+from modelyard.cli.children import settle_memory, take_orders
 from modelyard.cli.logs import configure_logs
 from modelyard.source_code.check import Checker
 
@@ -28,7 +28,9 @@ def main() -> None:
     house = app.open_house(orders.settings)
     parts = app.gateway_parts(house)
     listener = socket.socket(fileno=orders.listener)
-    Server(app.gateway(house, parts), listener, lambda: log.debug("answering")).run()
+    server = Server(app.gateway(house, parts), listener, lambda: log.debug("answering"))
+    settle_memory()
+    server.run()
     parts.get(Checker).close()
     house.database.close()
 
