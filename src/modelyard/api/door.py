@@ -31,7 +31,7 @@ from modelyard.api.guard import HostGuard
 from modelyard.api.keyring import Keyring
 from modelyard.clock import Clock, utc_now
 from modelyard.container import Container
-from modelyard.database import Database
+from modelyard.database import DISCONNECTED, Database, first_line
 from modelyard.errors import (
     ApiError,
     ConflictError,
@@ -63,6 +63,7 @@ HELD_AT_ONCE = 64
 #: In the User-Agent of clients that poll: the official one, whose waits sleep two to five seconds between two looks,
 #: and our command line.
 POLLING = ("python-abacusai", "modelyard-cli")
+AWAY = "The database does not answer; whether this call was done is not known. Try again in a moment."
 #: The session of an action that has none: whatever it is asked, there is no database behind it.
 NOWHERE = Session()
 
@@ -106,6 +107,9 @@ class Door:
         except IntegrityError as error:
             log.warning("request %s: %s: two calls met: %s", request_id, name, error.orig)
             response = failure(ConflictError("Another call changed the same thing; try again"), request_id)
+        except DISCONNECTED as error:
+            log.warning("request %s: %s: the database does not answer: %s", request_id, name, first_line(error))
+            response = failure(InternalServerError(AWAY), request_id)
         except Exception:  # the API's door: the caller gets a clean answer, the log the details
             log.exception("request %s: %s failed", request_id, name)
             response = failure(InternalServerError(), request_id)

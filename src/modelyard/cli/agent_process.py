@@ -9,7 +9,7 @@ import threading
 import time
 
 from modelyard import app
-from modelyard.cli.children import settle_memory, take_orders, take_signals
+from modelyard.cli.children import DATABASE_PATIENCE_S, settle_memory, take_orders, take_signals
 from modelyard.cli.logs import configure_logs
 from modelyard.environments import EnvironmentFailure, Environments
 from modelyard.sandbox import GuestNotStarted, Sandbox, SandboxUnavailable
@@ -31,7 +31,7 @@ def main() -> None:
 def work(settings: Settings) -> None:
     """Works runs until SIGTERM or SIGINT, then gives back what it has and ends its guests."""
     wait_for_end = take_signals()
-    house = app.open_house(settings)
+    house = app.open_house(settings, patience_s=DATABASE_PATIENCE_S)
     parts = app.agent_parts(house)
     sandbox, environments = parts.get(Sandbox), parts.get(Environments)
     report = sandbox.report()

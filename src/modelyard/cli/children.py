@@ -18,6 +18,9 @@ import msgspec
 
 from modelyard.settings import Settings
 
+#: Seconds that a child which starts waits for a database that is away at that moment.
+DATABASE_PATIENCE_S = 60.0
+
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """What a child is told at its start."""

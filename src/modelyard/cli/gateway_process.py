@@ -10,7 +10,7 @@ import socket
 
 from modelyard import app
 from modelyard.api.serving import Server
-from modelyard.cli.children import settle_memory, take_orders
+from modelyard.cli.children import DATABASE_PATIENCE_S, settle_memory, take_orders
 from modelyard.cli.logs import configure_logs
 from modelyard.source_code.check import Checker
 
@@ -25,7 +25,7 @@ def main() -> None:
     # While it serves, the server handles signals itself, and raises them again afterwards: by then they mean nothing.
     signal.signal(signal.SIGTERM, lambda *_: None)
     signal.signal(signal.SIGINT, lambda *_: None)
-    house = app.open_house(orders.settings)
+    house = app.open_house(orders.settings, patience_s=DATABASE_PATIENCE_S)
     parts = app.gateway_parts(house)
     listener = socket.socket(fileno=orders.listener)
     server = Server(app.gateway(house, parts), listener, lambda: log.debug("answering"))

@@ -24,7 +24,7 @@ from modelyard.settings import Settings
 log = logging.getLogger(__name__)
 
 #: Pauses before a child is started again: doubled while it keeps dying young.
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 #: A child that lived so long has started well.
 YOUNG_S = 10.0
 #: Deaths in a row before the first readiness after which the whole start is given up.

@@ -5,10 +5,11 @@
 the door. Nothing here knows the trade.
 """
 
-from modelyard.database.engine import Database, after_commit, announce, at_one_moment
+from modelyard.database.engine import DISCONNECTED, Database, after_commit, announce, at_one_moment, first_line
 from modelyard.database.records import Json, JsonObject, JsonValue, Record, Utc
 
 __all__ = [
+    "DISCONNECTED",
     "Database",
     "Json",
     "JsonObject",
@@ -18,4 +19,5 @@ __all__ = [
     "after_commit",
     "announce",
     "at_one_moment",
+    "first_line",
 ]

@@ -9,8 +9,10 @@ Readers never wait (WAL).
 
 import fcntl
 import json
+import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -18,10 +20,17 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from modelyard.database.migrations.run import upgrade
 
+log = logging.getLogger(__name__)
+
+#: What is raised when the database can't be reached, or is lost in the middle.
+DISCONNECTED = (OperationalError, InterfaceError)
+#: Seconds between two tries to reach it.
+RETRY_S = 0.2
 #: Seconds that one process waits for another's write to end before it gives up.
 BUSY_TIMEOUT_S = 30.0
 
@@ -69,6 +78,22 @@ class Database:
         """Brings the schema to the newest revision. Safe to call at every start, by several processes at once."""
         upgrade(self.engine)
 
+    def wait(self, patience_s: float) -> None:
+        """Returns once the database answers; raises what it says if it does not do so within `patience_s`."""
+        until, told = time.monotonic() + patience_s, False
+        while True:
+            try:
+                self.check()
+            except DISCONNECTED as error:
+                if time.monotonic() > until:
+                    raise
+                if not told:
+                    log.warning("waiting for the database: %s", first_line(error))
+                    told = True
+                time.sleep(RETRY_S)
+            else:
+                return
+
     def check(self) -> None:
         """Raises if the database doesn't answer."""
         with self.engine.connect() as connection:
@@ -108,6 +133,11 @@ class _Turn:
             if self._file is not None:
                 os.close(self._file)
                 self._file = None
+
+
+def first_line(error: DBAPIError) -> str:
+    """What the driver says, in one line."""
+    return (str(error.orig).splitlines() or [type(error).__name__])[0]
 
 
 def at_one_moment(session: Session) -> None:

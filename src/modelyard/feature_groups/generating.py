@@ -26,27 +26,34 @@ from modelyard.storage import Table
 
 
 def generate(
-    run: RunContext, version: FeatureGroupVersion, inputs: Sequence[TableVersion], name: str
+    run: RunContext, version: FeatureGroupVersion, inputs: Sequence[TableVersion], name: str, *, twin: bool = True
 ) -> Generated | Failure:
-    """The rows of `version` from exactly those `inputs`, in the order of its definition."""
+    """The rows of `version` from exactly those `inputs`, in the order of its definition.
+
+    Without `twin` a large result is there sooner, and its first reader waits for the file that is mapped.
+    """
     definition = version.made_from
     if definition.online_table_id is not None:
         return take_snapshot(run, version, definition.online_table_id)
     if definition.merge:
         planned = plan_merge(run, version, inputs[0])
         return (
-            planned if isinstance(planned, Failure) else run_query(run, with_query(definition, planned[0]), planned[1])
+            planned
+            if isinstance(planned, Failure)
+            else run_query(run, with_query(definition, planned[0]), planned[1], twin=twin)
         )
     if definition.dataset_id is not None:
         raw = raw_table(run, definition, name)
-        return raw if isinstance(raw, Failure) else run_query(run, definition, [raw])
+        return raw if isinstance(raw, Failure) else run_query(run, definition, [raw], twin=twin)
     if definition.engine_sql is not None:
-        return run_query(run, definition, inputs)
+        return run_query(run, definition, inputs, twin=twin)
     limits = limits_of(run.settings, version.cpu_size, version.memory_gib, gpus=run.gpus)
-    return _run_function(run, version, inputs, limits, name)
+    return _run_function(run, version, inputs, limits, name, twin=twin)
 
 
-def run_query(run: RunContext, definition: Definition, inputs: Sequence[TableVersion]) -> Generated | Failure:
+def run_query(
+    run: RunContext, definition: Definition, inputs: Sequence[TableVersion], *, twin: bool = True
+) -> Generated | Failure:
     """The rows that the query gives over those tables."""
     limits = limits_of_query(run.settings)
     tables = {each.table_name: index for index, each in enumerate(inputs)}
@@ -56,12 +63,19 @@ def run_query(run: RunContext, definition: Definition, inputs: Sequence[TableVer
         "memory_gib": limits.memory_gib,
         "scratch_gib": limits.scratch_gib,
         "threads": max(1, round(limits.cores)),
+        "twin": twin,
     }
     return _run(run, "sql", message, inputs, limits, _environment(run, ()), "query")
 
 
 def _run_function(
-    run: RunContext, version: FeatureGroupVersion, inputs: Sequence[TableVersion], limits: Limits, name: str
+    run: RunContext,
+    version: FeatureGroupVersion,
+    inputs: Sequence[TableVersion],
+    limits: Limits,
+    name: str,
+    *,
+    twin: bool,
 ) -> Generated | Failure:
     definition = version.made_from
     pins = Pins.of(version.pins)
@@ -75,6 +89,7 @@ def _run_function(
         "tables": [{"name": each.table_name, "keyword": each.binding} for each in definition.inputs],
         "arguments": definition.arguments,
         "modules": modules,
+        "twin": twin,
     }
     return _run(run, "function", message, inputs, limits, environment, name)
 

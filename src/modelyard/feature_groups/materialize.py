@@ -5,6 +5,8 @@ the version that it makes. What is up to date is reused. Where another run is at
 for it, so nothing is made twice; a run that waits holds nothing that the other needs.
 """
 
+import contextlib
+import os
 import time
 from collections.abc import Sequence
 
@@ -28,6 +30,7 @@ from modelyard.feature_groups.tables import newest_version
 from modelyard.feature_groups.twins import open_table
 from modelyard.feature_groups.versions import Parents, write_version_from_table
 from modelyard.ids import FeatureGroupId, FeatureGroupVersionId
+from modelyard.storage import Table
 
 __all__ = [
     "MaterializationFailed",
@@ -162,16 +165,23 @@ def _make(run: RunContext, version: FeatureGroupVersion, inputs: Sequence[TableV
         ended = mine.status not in UNFINISHED
     if claimed:
         try:
-            _make_claimed(run, mine, inputs, name)
+            table = _make_claimed(run, mine, inputs, name, twin=False)
         except MaterializationFailed:
             return True  # the version says so itself
+        with contextlib.suppress(Retry):  # the first reader has it made otherwise
+            os.close(open_table(run.parts, run.settings, table))
     return ended or claimed
 
 
-def _make_claimed(run: RunContext, version: FeatureGroupVersion, inputs: Sequence[TableVersion], name: str) -> None:
-    """Makes a version that is this run's and ends it; MaterializationFailed where it could not be made."""
+def _make_claimed(
+    run: RunContext, version: FeatureGroupVersion, inputs: Sequence[TableVersion], name: str, *, twin: bool = True
+) -> Table:
+    """Makes a version that is this run's and ends it; MaterializationFailed where it could not be made.
+
+    The table may have no `twin` yet.
+    """
     try:
-        outcome = generate(run, version, inputs, name)
+        outcome = generate(run, version, inputs, name, twin=twin)
     except (ClaimLost, Permanent) as ended:
         # Cancelled, or no sandbox: whoever the run was for hears of it, and so do the readers of this version.
         _end_failed(run, version, Failure(str(ended)))
@@ -186,6 +196,7 @@ def _make_claimed(run: RunContext, version: FeatureGroupVersion, inputs: Sequenc
         mine = session.get_one(FeatureGroupVersion, version.feature_group_version)
         if versions.is_made_by(session, run, mine):
             versions.complete(mine, outcome.table, outcome.lock)
+    return outcome.table
 
 
 def _end_failed(run: RunContext, version: FeatureGroupVersion, failure: Failure) -> None:

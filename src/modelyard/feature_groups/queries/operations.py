@@ -72,7 +72,7 @@ def execute(run: RunContext) -> None:
         definition, parents = operation.made_from, operation.parents
     try:
         inputs = _inputs(run, definition, parents)
-        outcome = run_query(run, definition, inputs)
+        outcome = run_query(run, definition, inputs, twin=False)
     except MaterializationFailed as failed:
         inputs, outcome = [], Failure(str(failed))
     run.check_cancelled()

@@ -32,4 +32,4 @@ def function(work: "Work") -> dict[str, object]:
     found = user_function(*by_place, **by_name, **arguments)
     table = results.to_arrow(found, work.text("function"))
     # The table is in memory already, so keeping it costs nothing.
-    return parts.write_table(table.schema, table.to_batches(), parts.SIZES._replace(kept_bytes=table.nbytes))
+    return parts.write_table(table.schema, table.to_batches(), parts.sizes_for(work, table.nbytes))

@@ -19,6 +19,8 @@ from .ahead import ahead
 if TYPE_CHECKING:
     import pyarrow
 
+    from .work import Work
+
 #: Where results lie, relative to the working directory.
 FOLDER = ".modelyard/table"
 TWIN = f"{FOLDER}/twin.arrow"
@@ -38,9 +40,18 @@ class Sizes(NamedTuple):
     whole_bytes: int = 64 * 1024**2
     #: Tables that take no more than this in memory are kept there until their twin is written; others are read again.
     kept_bytes: int = 64 * 1024**2
+    #: Tables that take more than this in memory get no twin here: whoever reads one first has it made.
+    twin_bytes: float = float("inf")
 
 
 SIZES = Sizes()
+
+
+def sizes_for(work: "Work", kept_bytes: int) -> Sizes:
+    """The usual sizes, but that so much may be kept for the twin; no large twin where the message asks for none."""
+    if work.message.get("twin") is False:
+        return SIZES._replace(twin_bytes=SIZES.kept_bytes)
+    return SIZES._replace(kept_bytes=kept_bytes)
 
 
 def write_table(
@@ -72,15 +83,17 @@ class TableWriter:
     def finish(self) -> dict[str, object]:
         """The host's description of the table."""
         target, counted, parts = self._target, self._parts.counted, self._parts.finish()
-        if self._kept.batches:
+        with_twin = self._parts.bytes <= self._sizes.twin_bytes
+        if with_twin and self._kept.batches:
             _write_kept(self._kept.batches, target, TWIN, counted)
-        else:
+        elif with_twin:
             write_twin([str(part["path"]) for part in parts], TWIN, self._sizes, counted)
         columns = [
             {"name": field.name, "type": str(field.type), "nullable": bool(node.nulls)}
             for field, node in zip(target, counted, strict=True)
         ]
-        return {"parts": parts, "twin": TWIN, "columns": columns, "rows": sum(part["rows"] for part in parts)}
+        rows = sum(part["rows"] for part in parts)
+        return {"parts": parts, "twin": TWIN if with_twin else None, "columns": columns, "rows": rows}
 
 
 def write_twin(
@@ -204,6 +217,8 @@ class _PartWriter:
         self._schema, self._sizes = schema, sizes
         self._pending: list[pyarrow.RecordBatch] = []
         self._pending_rows = self._pending_bytes = 0
+        #: Bytes in memory of all rows so far.
+        self.bytes = 0
         self._open: Any = None
         self._rows = 0
         self._parts: list[dict[str, Any]] = []
@@ -216,6 +231,7 @@ class _PartWriter:
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
         self._pending_bytes += batch.nbytes
+        self.bytes += batch.nbytes
         if self._pending_rows >= self._sizes.group_rows or self._pending_bytes >= self._sizes.group_bytes:
             self._flush()
 

@@ -19,7 +19,10 @@ _SLICE_ROWS = 122_880
 
 
 def sql(work: "Work") -> dict[str, object]:
-    """Message: query, tables {name: number of its file}, memory_gib, scratch_gib, threads; one twin per table."""
+    """Message: query, tables {name: number of its file}, memory_gib, scratch_gib, threads, twin; one twin per table.
+
+    Without `twin`, a large result is given without the file that the next reader maps, and so sooner.
+    """
     import duckdb
 
     query, tables = work.text("query"), work.message.get("tables") or {}
@@ -32,15 +35,11 @@ def sql(work: "Work") -> dict[str, object]:
     try:
         relation = _whole_numbers(connection, _selected(connection, query))
         found = engine.reader(relation)
-        return parts.write_table(found.schema, found, _sizes(work))
+        # An eighth of the guest's memory may keep the rows until their twin is written.
+        memory_bytes = float(work.message.get("memory_gib") or 1) * 1024**3  # type: ignore[arg-type]  # the host's number
+        return parts.write_table(found.schema, found, parts.sizes_for(work, int(memory_bytes / 8)))
     except duckdb.Error as error:
         raise Refused(_said(error), type(error).__name__) from None
-
-
-def _sizes(work: "Work") -> parts.Sizes:
-    """The usual ones, but that an eighth of the guest's memory may keep the rows until their twin is written."""
-    memory_bytes = float(work.message.get("memory_gib") or 1) * 1024**3  # type: ignore[arg-type]  # the host's number
-    return parts.SIZES._replace(kept_bytes=int(memory_bytes / 8))
 
 
 def _sliced(table: "pyarrow.Table") -> "pyarrow.Table":
