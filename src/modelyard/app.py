@@ -33,6 +33,7 @@ from modelyard.datasets import streaming_actions as datasets_streaming_actions
 from modelyard.datasets import version_actions as datasets_version_actions
 from modelyard.deployments import actions as deployments_actions
 from modelyard.deployments import binding as deployments_binding
+from modelyard.deployments import export_actions as deployments_export_actions
 from modelyard.deployments import lookup_actions as deployments_lookup_actions
 from modelyard.deployments import option_actions as deployments_option_actions
 from modelyard.deployments import runs as deployments_runs
@@ -154,6 +155,7 @@ SLICES = (
             deployments_actions,
             deployments_lookup_actions,
             deployments_option_actions,
+            deployments_export_actions,
             deployments_rollout_actions,
             deployments_token_actions,
         ),

@@ -169,7 +169,9 @@ def test_both_sides_of_a_remap_must_be_ones_own(houses: tuple[Everything, Everyt
     assert answer.json()["errorType"] == "DataNotFoundError", answer.text
 
 
-@pytest.mark.parametrize("name", ["predict", "predictMultiple", "lookupFeatures"])
+@pytest.mark.parametrize(
+    "name", ["predict", "predictMultiple", "predictFromDatasets", "predictWithBinaryData", "lookupFeatures"]
+)
 def test_predictions_are_asked_with_ones_own_key_or_token(houses: tuple[Everything, Everything], name: str) -> None:
     owner, stranger = houses
     target = {"deploymentId": owner.ids["deploymentId"], "queryData": [{}] if name == "predictMultiple" else {"x": 1}}

@@ -7,7 +7,7 @@ from modelyard.app import all_actions
 from tests.yard import Yard
 
 ACTIONS = all_actions()
-LANE = {"predict", "predictMultiple", "lookupFeatures"}
+LANE = {"predict", "predictMultiple", "predictFromDatasets", "predictWithBinaryData", "lookupFeatures"}
 WRITING = [name for name, action in ACTIONS.items() if action.writes]
 
 

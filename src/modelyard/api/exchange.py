@@ -7,13 +7,19 @@ from modelyard.deployments.line import Line
 from modelyard.errors import ApiError, PredictionError, RequestTooLargeError
 from modelyard.observability.logbook import Entry
 
-ACTIONS = {Kind.PREDICT: "predict", Kind.PREDICT_MULTIPLE: "predictMultiple", Kind.LOOK_UP: "lookupFeatures"}
+ACTIONS = {
+    Kind.PREDICT: "predict",
+    Kind.PREDICT_MULTIPLE: "predictMultiple",
+    Kind.PREDICT_FROM_DATASETS: "predictFromDatasets",
+    Kind.PREDICT_BINARY: "predictWithBinaryData",
+    Kind.LOOK_UP: "lookupFeatures",
+}
 
 
 class Exchange:
     """What is known of a call so far."""
 
-    __slots__ = ("body", "error", "kind", "line", "request_id", "result", "token")
+    __slots__ = ("body", "content_type", "error", "kind", "line", "request_id", "result", "token")
 
     def __init__(self, kind: Kind, request_id: str) -> None:
         self.kind, self.request_id = kind, request_id
@@ -22,6 +28,8 @@ class Exchange:
         #: The deployment's, once it is known that the caller may ask it.
         self.line: Line | None = None
         self.body: bytes = b""
+        #: Of a form, what its caller says that it is.
+        self.content_type = ""
         self.result: bytes | bytearray = b""
         self.error: ApiError | None = None
 

@@ -19,12 +19,12 @@ from modelyard.accounts.keys import Holder
 from modelyard.api.envelope import failure_bytes
 from modelyard.api.exchange import Exchange
 from modelyard.api.keyring import Keyring
-from modelyard.api.lane_forms import Target, fill_in, read_target, rewrite
+from modelyard.api.lane_forms import Target, content_type_of, fill_in, read_target, rewrite
 from modelyard.database import Database
 from modelyard.deployments.asking import Asking
 from modelyard.deployments.connection import TOO_LARGE
 from modelyard.deployments.dispatch import Dispatch
-from modelyard.deployments.frames import Answer, Kind, Status, read_failure
+from modelyard.deployments.frames import Answer, Kind, Status, binary_body, read_failure
 from modelyard.deployments.line import Line, not_ready
 from modelyard.deployments.rates import Bucket
 from modelyard.deployments.records import DeploymentStatus
@@ -57,6 +57,8 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 KINDS = {
     "/api/v0/predict": Kind.PREDICT,
     "/api/v0/predictMultiple": Kind.PREDICT_MULTIPLE,
+    "/api/v0/predictFromDatasets": Kind.PREDICT_FROM_DATASETS,
+    "/api/v0/predictWithBinaryData": Kind.PREDICT_BINARY,
     "/api/v0/lookupFeatures": Kind.LOOK_UP,
 }
 #: Successful calls of one second that are logged; past it only failures are.
@@ -125,7 +127,10 @@ class Lane:
     async def _answer(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange) -> None:
         target = self._target(scope["query_string"])
         body = await self._read(scope, receive, target, exchange.kind)
-        if not target.is_plain or body[:1] != b"{":
+        if exchange.kind is Kind.PREDICT_BINARY:
+            exchange.content_type = content_type_of(scope)
+        is_form = exchange.content_type.startswith("multipart/")
+        if not is_form and (not target.is_plain or body[:1] != b"{"):
             target, body = rewrite(target, scope, body)
         line = self._find(target, scope)
         if line is None or line.route.status != DeploymentStatus.ACTIVE:
@@ -164,7 +169,9 @@ class Lane:
             exchange.check_body(route.options.body_limit)
         if self._dispatch is not None and self._dispatch.token_buckets:
             _check_token(self._dispatch.token_buckets.get(exchange.token))
-        if route.arguments:
+        if exchange.kind is Kind.PREDICT_BINARY:
+            body = binary_body(exchange.content_type, body, route.arguments, override=route.arguments_override)
+        elif route.arguments:
             exchange.body = body = fill_in(body, route.arguments, override=route.arguments_override)
         return self._asking.ask(line, exchange.kind, body)
 

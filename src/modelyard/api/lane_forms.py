@@ -46,13 +46,21 @@ def rewrite(target: Target, scope: MutableMapping[str, Any], body: bytes) -> tup
         values = _from_text(target.arguments)
         if "queryData" not in values:
             values = {"queryData": msgspec.Raw(_encode(values))} if values else {}
-    elif _content_type(scope) == b"application/x-www-form-urlencoded":
+    elif content_type_of(scope).split(";")[0].strip().lower() == "application/x-www-form-urlencoded":
         values = _from_text(dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)))
     else:
         values = _read_object(body)
     named = {name: _text(values.pop(name, None)) for name in OWN}
     token, deployment_id = target.token or named["deploymentToken"], target.deployment_id or named["deploymentId"]
     return Target(token, deployment_id, {}), _encode(values)
+
+
+def content_type_of(scope: MutableMapping[str, Any]) -> str:
+    """What the caller says that the body is."""
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            return str(value, "latin-1")
+    return ""
 
 
 def fill_in(body: bytes, arguments: dict[str, Any], *, override: bool) -> bytes:
@@ -92,10 +100,3 @@ def _text(value: msgspec.Raw | None) -> str:
         return msgspec.json.decode(value, type=str)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return bytes(value).decode("utf-8", "replace")
-
-
-def _content_type(scope: MutableMapping[str, Any]) -> bytes:
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            return bytes(value).split(b";")[0].strip().lower()
-    return b""

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from sqlalchemy import select
 
-from modelyard.actions import Call, FileBytes, action, while_status
+from modelyard.actions import Call, FileBytes, RawBytes, action, while_status
 from modelyard.batch_predictions import changing, describe
 from modelyard.batch_predictions.definition import Definition, OutputFormat, read_destination, reformatted, refuse
 from modelyard.batch_predictions.records import BatchPrediction, BatchPredictionVersion, VersionStatus
@@ -308,6 +308,15 @@ def get_batch_prediction_version_logs(
     """What a version printed so far, and the user's own traceback if it failed."""
     found = get_version(call.session, call.organization_id, batch_prediction_version)
     return describe.version_logs(call.session, found)
+
+
+@action("GET", errors=(DataNotFoundError,))
+def get_batch_prediction_connector_errors(
+    call: Call, *, batch_prediction_version: BatchPredictionVersionId
+) -> RawBytes:
+    """The row that the database refused, as a line of JSON: `row` (from 1), `column`, `error`. Empty if none was."""
+    found = get_version(call.session, call.organization_id, batch_prediction_version)
+    return RawBytes(iter([msgspec.json.encode(each) + b"\n" for each in found.refused_rows or []]))
 
 
 @action("GET", errors=(DataNotFoundError, InvalidParameterError, ConflictError, NotReadyError))

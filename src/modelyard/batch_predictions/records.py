@@ -115,6 +115,8 @@ class BatchPredictionVersion(Record):
     #: Rows that were to be written to a connector, and that are not there.
     total_writes: Mapped[int | None]
     failed_writes: Mapped[int | None]
+    #: The row that the database refused: {row (from 1), column, error}.
+    refused_rows: Mapped[list[JsonObject] | None]
     output_feature_group_version: Mapped[FeatureGroupVersionId | None]
     #: Peak memory in bytes and CPU seconds.
     usage: Mapped[JsonObject | None]

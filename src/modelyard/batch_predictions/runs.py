@@ -167,6 +167,7 @@ def _send(run: RunContext, plan: Plan, table: Table) -> None:
     with run.transaction() as session:
         version = _mine(session, run)
         version.total_writes, version.failed_writes = table.rows, table.rows if failure else 0
+        version.refused_rows = failure.refused if failure else None
     if failure is not None:
         raise PredictionsFailed(f"The predictions were made, but could not be written out: {failure}") from failure
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from sqlalchemy import select
 
-from modelyard.actions import Auth, Call, action
+from modelyard.actions import Auth, Call, UploadedFile, action
 from modelyard.database import JsonObject
 from modelyard.deployments import creating, lifecycle, tokens, wire
 from modelyard.deployments.changes import note_change
@@ -243,6 +243,41 @@ def predict_multiple(
 ) -> list[Any]:
     """Asks a deployment for the predictions of several queries, in their order."""
     raise not_here(call, deployment_id, deployment_token, query_data)
+
+
+@action("POST", auth=Auth.DEPLOYMENT_TOKEN, errors=_PREDICTION_ERRORS, writes=False, also=("GET",))
+def predict_from_datasets(
+    call: Call,
+    *,
+    deployment_token: Annotated[str | None, "A token of the deployment's project; or send an API key."] = None,
+    deployment_id: DeploymentId,
+    query_data: Annotated[
+        dict[str, list[dict[str, Any]]] | None, "Table name of a dataset, or its id -> rows, column -> value."
+    ] = None,
+) -> list[Any]:
+    """Asks a deployment for the predictions of rows that come as the datasets of the training do.
+
+    The queries between the datasets and the model's first training table are run over the rows that were sent, and each
+    row that comes out is predicted, in order. Rows are needed for every dataset that the queries read; a column that a
+    row leaves out is null. Python functions and feature groups that are online are not run for a call.
+    """
+    raise not_here(call, deployment_id, deployment_token, query_data)
+
+
+@action("POST", auth=Auth.DEPLOYMENT_TOKEN, errors=_PREDICTION_ERRORS, writes=False)
+def predict_with_binary_data(
+    call: Call,
+    *,
+    deployment_token: Annotated[str | None, "A token of the deployment's project; or send an API key."] = None,
+    deployment_id: DeploymentId,
+    blob: Annotated[UploadedFile | None, "The file: an image, a recording, anything."] = None,
+) -> Any:
+    """Asks a deployment for the prediction of a file, sent as a multipart form.
+
+    `predict` gets `{"blob": bytes, "filename": ..., "contentType": ...}` as its query, and further fields of the form
+    as keyword arguments, as far as it accepts them.
+    """
+    raise not_here(call, deployment_id, deployment_token, blob)
 
 
 @action("GET", name="_executeFeatureGroupSqlInDeploymentParams", errors=(DataNotFoundError,))

@@ -7,6 +7,7 @@ end of the same is `sandbox/guest/replica.py`; what comes from there is hostile 
 
 import struct
 from enum import IntEnum
+from typing import Any
 
 import msgspec
 
@@ -24,6 +25,10 @@ class Kind(IntEnum):
     PING = 3
     #: The rows of a table that `lookups.for_replica` names.
     LOOK_UP = 4
+    #: `predict` for each row that the model's first table would have, were its datasets the rows of the body.
+    PREDICT_FROM_DATASETS = 5
+    #: `predict` with a file; the body is what `binary_body` gave.
+    PREDICT_BINARY = 6
 
 
 class Status(IntEnum):
@@ -50,6 +55,15 @@ class Answer(msgspec.Struct, frozen=True):
 
     status: int
     body: bytes | bytearray
+
+
+def binary_body(content_type: str, form: bytes, arguments: dict[str, Any] | None, *, override: bool) -> bytes:
+    """A multipart form as a replica takes it: length of a head (4 bytes), the head as JSON, the form as it came.
+
+    The head holds the deployment's arguments, which fill in what the form leaves out, or win over it.
+    """
+    head = msgspec.json.encode({"contentType": content_type, "arguments": arguments or {}, "override": override})
+    return struct.pack("!I", len(head)) + head + form
 
 
 _failure = msgspec.json.Decoder(Failure)

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from modelyard.clock import utc_now
 from modelyard.deployments import tables
 from modelyard.deployments.changes import note_change
+from modelyard.deployments.exporting import forget_destination
 from modelyard.deployments.holding import KIND, hold, note_progress, release
 from modelyard.deployments.options import read_options
 from modelyard.deployments.records import TRANSITIONS, Deployment, DeploymentStatus, Replica, Role, Version
@@ -130,6 +131,7 @@ def delete(session: Session, events: DeploymentEvents, deployment: Deployment) -
         listener(session, deployment)
     stop(session, deployment)
     release(session, deployment)
+    forget_destination(session, deployment)
     note_progress(session, deployment, deployment.version, None)
     forget_occupant(session, KIND, deployment.deployment_id)
     for side in sides_of(session, deployment.deployment_id).values():

@@ -10,6 +10,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from modelyard.deployments.changes import note_change
+from modelyard.deployments.exporting import export_served
 from modelyard.deployments.holding import hold, note_progress
 from modelyard.deployments.lifecycle import move, take_over
 from modelyard.deployments.options import DeploymentOptions, read_options
@@ -42,6 +43,7 @@ def activate(session: Session, deployment_id: DeploymentId, serving_id: ServingI
         return _activate_side(session, deployment, serving_id)
     if deployment.status != DeploymentStatus.ACTIVE:
         deployment.deployed_at = now
+        export_served(session, deployment)
     move(deployment, DeploymentStatus.ACTIVE)
     deployment.error = None
     hold(session, deployment)

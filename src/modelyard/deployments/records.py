@@ -98,6 +98,10 @@ class Deployment(Record):
     #: The arguments above win over what a call says, instead of filling in what it leaves out.
     arguments_override: Mapped[bool] = mapped_column(default=False)
     batch_streaming_updates: Mapped[bool] = mapped_column(default=False)
+    #: Where the rows of each version that answers are written, too, as an `exports.destinations.Destination`.
+    export_destination: Mapped[JsonObject | None]
+    #: The version that was written there last, so that none is written twice.
+    exported_version: Mapped[FeatureGroupVersionId | None]
     #: What was set of `options.DeploymentOptions`.
     options: Mapped[JsonObject | None]
     #: A serving is one version being served by one run. This one answers, or comes up first.

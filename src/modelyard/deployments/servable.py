@@ -1,9 +1,10 @@
 """What a replica is started with, whatever it serves: a model version, or a table whose rows are looked up."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
+from modelyard.deployments.recipes import recipe_of
 from modelyard.deployments.records import Deployment, Version
 from modelyard.deployments.tables import LookupTable, lookup_table
 from modelyard.feature_groups.records import FeatureGroupVersion
@@ -36,7 +37,9 @@ class Servable:
 def servable(session: Session, settings: Settings, deployment: Deployment, version: Version) -> Servable:
     """What serving that version for the deployment needs; an error of `errors.py` says why it can't be served."""
     if deployment.feature_group_id is None:
-        return of_model(settings, deployable(session, session.get_one(ModelVersion, version)))
+        model_version = session.get_one(ModelVersion, version)
+        served = of_model(settings, deployable(session, model_version))
+        return replace(served, message=served.message | {"recipe": recipe_of(session, model_version)})
     return of_table(settings, lookup_table(session, session.get_one(FeatureGroupVersion, version)))
 
 

@@ -6,6 +6,7 @@ import msgspec
 
 from modelyard.clock import iso
 from modelyard.database import JsonObject
+from modelyard.deployments.exporting import export_shape
 from modelyard.deployments.records import Deployment as DeploymentRecord
 from modelyard.deployments.records import DeploymentToken
 from modelyard.ids import DeploymentId, FeatureGroupId, FeatureGroupVersionId, ModelId, ModelVersionId, ProjectId
@@ -50,7 +51,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     runtime_configs: JsonObject | None = None
     is_system_created: bool = False
     refresh_schedules: Sequence[object]
-    feature_group_export_config: None = None
+    feature_group_export_config: JsonObject | None
     default_prediction_arguments: JsonObject | None
 
 
@@ -91,6 +92,7 @@ def deployment(record: DeploymentRecord, refresh_schedules: Sequence[object]) ->
         pending_model_version=_pending(record),
         model_deployment_config=record.model_deployment_config,
         refresh_schedules=refresh_schedules,
+        feature_group_export_config=export_shape(record),
         default_prediction_arguments=record.default_prediction_arguments,
     )
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import answers, frames, replica
 from .failures import Refused
-from .replica import BadRequest
+from .replies import BadRequest
 
 if TYPE_CHECKING:
     import numpy

@@ -17,13 +17,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from . import answers, failures, model
+from . import answers, failures, form_data, model
+from .from_datasets import Recipe
+from .replies import BadRequest as BadRequest
 
 if TYPE_CHECKING:
     from .work import Work
 
 HEADER = struct.Struct("!IIB")
-PREDICT, PREDICT_MULTIPLE, PING = 1, 2, 3
+PREDICT, PREDICT_MULTIPLE, PING, PREDICT_FROM_DATASETS, PREDICT_BINARY = 1, 2, 3, 5, 6
 OK, USER_ERROR, REFUSED = 0, 1, 2
 #: Keys of the call that are the platform's, not the function's.
 _OURS = ("queryData", "deploymentToken", "deploymentId")
@@ -32,7 +34,7 @@ Send = Callable[[bytes], None]
 
 
 def replica(work: "Work") -> None:
-    """Message: as `model.load`, and thread_safe, threads, arguments (defaults of the deployment).
+    """Message: as `model.load`, and thread_safe, threads, arguments (defaults of the deployment), recipe.
 
     Files: the listening socket, then those that `model.load` wants.
     """
@@ -40,7 +42,7 @@ def replica(work: "Work") -> None:
     listener, *rest = work.fds
     work.started()
     loaded = model.load(message, rest)
-    handler = Handler(loaded, message.get("arguments") or {})
+    handler = Handler(loaded, message.get("arguments") or {}, Recipe(message.get("recipe")))
     work.answer({"ready": True, "predict_many": loaded.has_predict_many})
     threads = int(message.get("threads") or 8) if message.get("thread_safe") else 0
     Server(socket.socket(fileno=listener), handler.answer, threads).serve()
@@ -49,8 +51,8 @@ def replica(work: "Work") -> None:
 class Handler:
     """From one request to one answer."""
 
-    def __init__(self, loaded: model.Model, arguments: dict[str, object]) -> None:
-        self._model, self._arguments = loaded, arguments
+    def __init__(self, loaded: model.Model, arguments: dict[str, object], recipe: Recipe) -> None:
+        self._model, self._arguments, self._recipe = loaded, arguments, recipe
         self._decode = _decoder()
 
     def answer(self, number: int, kind: int, body: bytes) -> bytes:
@@ -60,10 +62,15 @@ class Handler:
     def _result(self, kind: int, body: bytes) -> bytes:
         if kind == PING:
             return b"null"
+        if kind == PREDICT_BINARY:
+            form, fields = form_data.read(body)
+            return answers.to_json(self._model.predict(form, {**self._arguments, **fields}))
         query, arguments = self._call(body)
         if kind == PREDICT:
             return answers.to_json(self._model.predict(query, arguments))
-        if kind != PREDICT_MULTIPLE:
+        if kind == PREDICT_FROM_DATASETS:
+            query = self._recipe.rows(query)
+        elif kind != PREDICT_MULTIPLE:
             raise BadRequest(f"no request of kind {kind}")
         if not isinstance(query, list):
             raise BadRequest("queryData must be a list of queries")
@@ -173,14 +180,6 @@ class Connection:
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self.socket.close()
-
-
-class BadRequest(Exception):
-    """The call itself can't be understood, or asks what there is not; `kind` names the error that callers get."""
-
-    def __init__(self, sentence: str, kind: str = "InvalidRequest") -> None:
-        super().__init__(sentence)
-        self.kind = kind
 
 
 def _decoder() -> Callable[[bytes], Any]:
