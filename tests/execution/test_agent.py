@@ -5,12 +5,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from modelyard.clock import utc_now
 from modelyard.container import Container
-from modelyard.execution import ClaimLost, Demand, RunContext, RunState, cancel, enqueue, read_logs
+from modelyard.execution import ClaimLost, Demand, RunContext, RunState, agent, cancel, enqueue, read_logs
 from modelyard.execution.claims import PATIENCE_S, Room, claim_runs
-from modelyard.execution.records import Run
+from modelyard.execution.queue import has_living_agent
+from modelyard.execution.records import AgentRecord, Run
 from modelyard.gpus import Gpu, find_gpus
 from modelyard.ids import AgentId, OrganizationId, ProjectId
 from modelyard.sandbox.bubblewrap import Walls
@@ -26,6 +28,22 @@ def test_a_run_is_worked_once_and_its_output_is_kept(bench: Bench) -> None:
     assert (run.state, run.attempt, run.claimed_by, run.lease_until) == (RunState.COMPLETE, 1, None, None)
     with bench.database.read() as session:
         assert read_logs(session, run_id).stdout == "good morning\n"
+
+
+def test_an_agent_shows_itself_as_long_as_it_lives(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "SIGN_S", 0.05)
+    bench.start_agent(lease_s=0.5)
+    with bench.database.write() as session:
+        session.execute(update(AgentRecord).values(seen_at=utc_now() - timedelta(minutes=1)))
+
+    def is_seen() -> bool:
+        with bench.database.read() as session:
+            return has_living_agent(session, utc_now())
+
+    wait_until(is_seen)
+    bench.agents[0].stop()
+    with bench.database.read() as session:
+        assert not has_living_agent(session, utc_now() + timedelta(seconds=11))
 
 
 def test_a_run_that_was_rolled_back_with_its_caller_is_never_seen(bench: Bench) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from modelyard.clock import Clock, utc_now
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 #: Longest pause between attempts that the platform itself made fail.
 MAX_BACKOFF_S = 60.0
+#: Seconds between two times that an agent says that it lives; who looks takes one for gone after three of them.
+SIGN_S = 3.0
 
 
 class Companion(Protocol):
@@ -250,10 +252,13 @@ class Agent:
 
     def _heartbeat(self) -> None:
         pause = min(self._settings.lease_s / 5, 1.0)
-        next_reap = 0.0
+        next_reap = next_sign = 0.0
         while not self._stopping.is_set() or self._contexts():
             try:
                 self._renew()
+                if time.monotonic() >= next_sign:
+                    self._show_itself()
+                    next_sign = time.monotonic() + SIGN_S
                 if time.monotonic() >= next_reap and not self._stopping.is_set():
                     self._reap()
                     next_reap = time.monotonic() + pause
@@ -263,6 +268,12 @@ class Agent:
                 time.sleep(0.05)  # the last runs are ending; their leases are kept until they have
             else:
                 self._stopping.wait(pause)
+
+    def _show_itself(self) -> None:
+        """Says that this agent lives, for whoever looks at agents. No lease depends on it."""
+        with self._database.write() as session:
+            mine = update(AgentRecord).where(AgentRecord.agent_id == self.agent_id)
+            session.execute(mine.values(seen_at=self._clock()))
 
     def _renew(self) -> None:
         contexts = {context.run_id: context for context, _ in self._contexts()}
