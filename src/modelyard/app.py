@@ -4,6 +4,7 @@ A gateway process and an agent process each open the same house and take what th
 application, `agent` the loop that works runs. What one slice has to tell another without knowing it is bound here.
 """
 
+import os
 from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
@@ -77,6 +78,7 @@ from modelyard.observability import binding as observability_binding
 from modelyard.observability.exposition import Exposition
 from modelyard.observability.logbook import Logbook
 from modelyard.observability.siblings import Siblings
+from modelyard.observability.traces import find_tracing, traced_kinds
 from modelyard.online_rows import actions as online_rows_actions
 from modelyard.online_rows.retention import Sweeper
 from modelyard.online_rows.tokens import StreamingTokens
@@ -212,9 +214,8 @@ def gateway(house: House, parts: Container | None = None) -> ASGIApp:
     exposition = Exposition(house.database, house.clock, siblings)
     metrics = Metrics(exposition, Keyring(house.database), house.settings)
     application = build_application(door, house.actions, lambda: _problems(house), metrics)
-    return Lane(
-        application, Routing(house.database, house.settings.home), house.database, house.settings, logbook, siblings
-    )
+    routing, tracing = Routing(house.database, house.settings.home), find_tracing(os.environ)
+    return Lane(application, routing, house.database, house.settings, logbook, siblings, tracing)
 
 
 def agent(house: House, parts: Container | None = None) -> Agent:
@@ -225,8 +226,12 @@ def agent(house: House, parts: Container | None = None) -> Agent:
         Sweeper(house.database, house.clock),
         Janitor(house.database, parts, house.settings, house.clock, upkeep_actions.LASTING),
     )
-    events = parts.get(RunEvents)
-    return Agent(house.database, house.kinds, parts, house.settings, house.clock, companions, events)
+    events, tracing = parts.get(RunEvents), find_tracing(os.environ)
+    kinds = house.kinds
+    if tracing is not None:
+        parts.add(tracing)  # closed with the others
+        kinds = traced_kinds(kinds, tracing)
+    return Agent(house.database, kinds, parts, house.settings, house.clock, companions, events)
 
 
 def gateway_parts(house: House) -> Container:

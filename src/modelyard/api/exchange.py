@@ -6,6 +6,7 @@ from modelyard.deployments.frames import Kind
 from modelyard.deployments.line import Line
 from modelyard.errors import ApiError, PredictionError, RequestTooLargeError
 from modelyard.observability.logbook import Entry
+from modelyard.observability.traces import Trace
 
 ACTIONS = {
     Kind.PREDICT: "predict",
@@ -19,12 +20,14 @@ ACTIONS = {
 class Exchange:
     """What is known of a call so far."""
 
-    __slots__ = ("body", "content_type", "error", "kind", "line", "request_id", "result", "token")
+    __slots__ = ("body", "content_type", "error", "kind", "line", "request_id", "result", "token", "trace")
 
     def __init__(self, kind: Kind, request_id: str) -> None:
         self.kind, self.request_id = kind, request_id
         #: The deployment token that it was asked by; only noted while any token has a limit.
         self.token = ""
+        #: Noted where somebody wants traces.
+        self.trace: Trace | None = None
         #: The deployment's, once it is known that the caller may ask it.
         self.line: Line | None = None
         self.body: bytes = b""
@@ -46,6 +49,17 @@ class Exchange:
             raise PredictionError(
                 f"The answer has {len(self.result):,} bytes; at most {limit:,} are allowed here (option answerLimit)"
             )
+
+    def attributes(self, deployment_id: str, status: int) -> dict[str, str | int]:
+        """What a span of the call says."""
+        return {
+            "modelyard.deployment_id": deployment_id[:32],
+            "modelyard.request_id": self.request_id,
+            "http.response.status_code": status,
+            "url.path": f"/api/v0/{ACTIONS[self.kind]}",
+            "modelyard.query_bytes": len(self.body),
+            "modelyard.response_bytes": len(self.result),
+        }
 
     def entry(self, line: Line, status: int, took_s: float, most: int) -> Entry:
         """The call for the log, with `most` bytes of its bodies where its deployment has them kept; copies no more."""

@@ -66,6 +66,7 @@ class ExpressProtocol(HttpToolsProtocol):
         if (
             kind is None
             or not isinstance(lane, Lane)
+            or lane.tracing is not None
             or not (cycle is None or cycle.response_complete)
             or self.flow.write_paused
             or self.parser.get_method() != b"POST"

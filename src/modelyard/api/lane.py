@@ -17,14 +17,14 @@ from typing import Any
 
 from modelyard.accounts.keys import Holder
 from modelyard.api.envelope import failure_bytes
-from modelyard.api.exchange import Exchange
+from modelyard.api.exchange import ACTIONS, Exchange
 from modelyard.api.keyring import Keyring
 from modelyard.api.lane_forms import Target, content_type_of, fill_in, read_target, rewrite
 from modelyard.database import Database
 from modelyard.deployments.asking import Asking
 from modelyard.deployments.connection import TOO_LARGE
 from modelyard.deployments.dispatch import Dispatch
-from modelyard.deployments.frames import Answer, Kind, Status, binary_body, read_failure
+from modelyard.deployments.frames import TIMED, Answer, Kind, Status, binary_body, read_failure
 from modelyard.deployments.line import Line, not_ready
 from modelyard.deployments.rates import Bucket
 from modelyard.deployments.records import DeploymentStatus
@@ -44,6 +44,7 @@ from modelyard.errors import (
 )
 from modelyard.observability.logbook import Logbook
 from modelyard.observability.siblings import Siblings
+from modelyard.observability.traces import Tracing
 from modelyard.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -87,9 +88,12 @@ class Lane:
         settings: Settings,
         logbook: Logbook,
         siblings: Siblings,
+        tracing: Tracing | None = None,
     ) -> None:
         self._application, self._routing, self._settings = application, routing, settings
         self._logbook, self._siblings = logbook, siblings
+        #: None: nobody wants traces.
+        self.tracing = tracing
         self._dispatch: Dispatch | None = None
         self._targets: dict[bytes, Target] = {}
         self._keys = Keyring(database)
@@ -107,6 +111,8 @@ class Lane:
             await self._application(scope, receive, send)
             return
         began, exchange = time.perf_counter(), self.open(kind)
+        if self.tracing is not None:
+            exchange.trace = self.tracing.begin(ACTIONS[kind], scope["headers"])
         try:
             await self._answer(scope, receive, send, exchange)
             status = 200
@@ -173,10 +179,15 @@ class Lane:
             body = binary_body(exchange.content_type, body, route.arguments, override=route.arguments_override)
         elif route.arguments:
             exchange.body = body = fill_in(body, route.arguments, override=route.arguments_override)
+        if exchange.trace is not None:
+            exchange.trace.sent()
+            return self._asking.ask(line, exchange.kind, body, TIMED)
         return self._asking.ask(line, exchange.kind, body)
 
     def conclude(self, exchange: Exchange, answer: Answer) -> None:
         """Takes the replica's answer as the call's result. Raises what it says else."""
+        if exchange.trace is not None:
+            exchange.trace.answered(answer.times)
         if answer.status != Status.OK:
             raise self._error(answer)
         exchange.result = answer.body
@@ -196,7 +207,10 @@ class Lane:
         await receive()
         self._dispatch.close()
         await loop.run_in_executor(None, self._logbook.stop)
+        await loop.run_in_executor(None, self._siblings.close)
         await loop.run_in_executor(None, self._routing.close)
+        if self.tracing is not None:
+            await loop.run_in_executor(None, self.tracing.close)
         await send({"type": "lifespan.shutdown.complete"})
 
     # -- who asks what ------------------------------------------------------------------------------------------
@@ -320,6 +334,9 @@ class Lane:
         if self._logged <= (LOGGED_A_SECOND if status == 200 else 4 * LOGGED_A_SECOND):
             took_ms, request_id = took_s * 1000, exchange.request_id
             log.info("request %s: prediction by %s %d %.1f ms", request_id, deployment_id[:32], status, took_ms)
+        if self.tracing is not None and exchange.trace is not None:
+            attributes = exchange.attributes(deployment_id, status)
+            self.tracing.end(exchange.trace, attributes, exchange.error.error_type if exchange.error else None)
         if line is None:
             self._logbook.note_stray(status)
             return

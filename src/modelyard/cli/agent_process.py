@@ -14,7 +14,6 @@ from modelyard.cli.logs import configure_logs
 from modelyard.environments import EnvironmentFailure, Environments
 from modelyard.sandbox import GuestNotStarted, Sandbox, SandboxUnavailable
 from modelyard.settings import Settings
-from modelyard.source_code.check import Checker
 
 log = logging.getLogger(__name__)
 #: Making the base environment is worth a word only if it takes longer than this.
@@ -48,8 +47,7 @@ def work(settings: Settings) -> None:
     running = len(agent.running)
     log.info("stopping%s", f": {running} runs are given back" if running else "")
     agent.stop()
-    sandbox.close()
-    parts.get(Checker).close()
+    parts.close()
     house.database.close()
 
 

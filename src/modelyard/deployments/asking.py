@@ -23,16 +23,20 @@ class Asking:
         self._settings = settings
         self._online, self._looking_up = OnlineLookups(database, settings), 0
 
-    def ask(self, line: Line, kind: Kind, body: bytes) -> "asyncio.Future[Answer]":
-        """Sends the call on its way; raises where the deployment answers no such call, or none now."""
+    def ask(self, line: Line, kind: Kind, body: bytes, timed: int = 0) -> "asyncio.Future[Answer]":
+        """Sends the call on its way; raises where the deployment answers no such call, or none now.
+
+        With `TIMED`, the answer tells when a replica worked on it.
+        """
         route = line.route
         if (kind is Kind.LOOK_UP) is (route.feature_group_id is None):
             raise _served_otherwise(route)
         if kind is not Kind.LOOK_UP:
-            return line.send(kind, body) if line.split is None else line.split.send(kind, body)
+            wanted = kind | timed if timed else kind
+            return line.send(wanted, body) if line.split is None else line.split.send(wanted, body)
         lookup = read_lookup(body, self._settings)
         if route.online_table_id is None:
-            return line.send(kind, for_replica(lookup, self._settings))
+            return line.send(kind | timed, for_replica(lookup, self._settings))
         line.admit()
         return self._look_up(route.online_table_id, lookup)
 

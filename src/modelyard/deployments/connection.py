@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from modelyard.deployments.frames import HEADER, Answer
+from modelyard.deployments.frames import HEADER, TIMED, Answer, read_answer
 from modelyard.deployments.routing import Place
 
 #: Seconds between two looks at how long the oldest call has been going on.
@@ -169,7 +169,7 @@ class Connection(asyncio.Protocol):
         self._last_answer_at = time.monotonic()
         self.waiting_bytes -= len(call.body)
         if not call.future.done():
-            call.future.set_result(Answer(status, body))
+            call.future.set_result(Answer(status, body) if status < TIMED else read_answer(status, body))
         if self._retiring and not self.pending:
             self.close()
 

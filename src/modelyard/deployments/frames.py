@@ -12,6 +12,10 @@ from typing import Any
 import msgspec
 
 HEADER = struct.Struct("!IIB")
+#: In a kind: the answer is to tell when the replica worked on the call. In a status: it does, before its body.
+TIMED = 0x40
+#: When the work began and ended, in nanoseconds since 1970.
+TIMES = struct.Struct("!QQ")
 
 
 class Kind(IntEnum):
@@ -55,6 +59,8 @@ class Answer(msgspec.Struct, frozen=True):
 
     status: int
     body: bytes | bytearray
+    #: When the replica worked on it, as it says, if it was asked to.
+    times: tuple[int, int] | None = None
 
 
 def binary_body(content_type: str, form: bytes, arguments: dict[str, Any] | None, *, override: bool) -> bytes:
@@ -67,6 +73,13 @@ def binary_body(content_type: str, form: bytes, arguments: dict[str, Any] | None
 
 
 _failure = msgspec.json.Decoder(Failure)
+
+
+def read_answer(status: int, body: bytes | bytearray) -> Answer:
+    """The answer in a frame, which may begin with its times."""
+    if status & ~(TIMED - 1) == TIMED and len(body) >= TIMES.size:
+        return Answer(status - TIMED, body[TIMES.size :], TIMES.unpack_from(body))
+    return Answer(status, body)
 
 
 def read_failure(body: bytes | bytearray) -> Failure:

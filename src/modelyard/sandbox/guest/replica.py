@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from . import answers, failures, form_data, model
+from . import answers, failures, form_data, model, timing
 from .from_datasets import Recipe
 from .replies import BadRequest as BadRequest
 
@@ -105,7 +105,7 @@ class Server:
     """Connections of the gateway, and one thread or several for the user's code."""
 
     def __init__(self, listener: socket.socket, answer: Callable[[int, int, bytes], bytes], threads: int) -> None:
-        self._listener, self._answer = listener, answer
+        self._listener, self._answer = listener, timing.timed(answer)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict") if threads else None
         self._selector = selectors.DefaultSelector()
 
