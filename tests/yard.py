@@ -11,6 +11,7 @@ import requests
 from modelyard import app
 from modelyard.api.serving import Server, listen
 from modelyard.execution.agent import Agent
+from modelyard.observability.logbook import Logbook
 from modelyard.settings import Settings
 
 
@@ -54,6 +55,10 @@ class Yard:
         for parts in self._parts:
             parts.close()
         self.house.database.close()
+
+    def load_of(self, deployment_id: str) -> int:
+        """Calls of a deployment that the gateway has under way or waiting."""
+        return sum(self._parts[0].get(Logbook).lines[deployment_id].load)
 
     def client(self, key: str | None = None) -> abacusai.ApiClient:
         """The official client, unmodified."""

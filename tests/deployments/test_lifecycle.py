@@ -351,3 +351,36 @@ def test_a_long_path_of_the_home_has_its_sockets_elsewhere(tmp_path: Path, base_
         assert not path.is_relative_to(home)
         assert path.parent.stat().st_mode & 0o777 == 0o700
     assert not path.exists()
+
+
+LOGGED = """
+import time
+seen = []
+
+def train():
+    return None
+
+def predict(model, query):
+    seen.append(query["x"])
+    time.sleep(query.get("sleep", 0))
+    return seen
+"""
+
+
+def test_a_call_whose_caller_hangs_up_before_its_turn_is_never_made(shared_yard: Yard, workshop: Workshop) -> None:
+    deployment_id, token = workshop.deploy(workshop.make_version(LOGGED)), workshop.token()
+    url = f"{shared_yard.url}/api/v0/predict?deploymentToken={token}&deploymentId={deployment_id}"
+    by_key = f"{shared_yard.url}/api/v0/predict?deploymentId={deployment_id}"
+    with ThreadPoolExecutor(3) as pool:
+        slow = pool.submit(requests.post, url, json={"queryData": {"x": 0, "sleep": 2}}, timeout=60)
+        wait_until(lambda: shared_yard.load_of(deployment_id) == 1)
+        for number, address in ((1, url), (2, by_key)):
+            with pytest.raises(requests.ReadTimeout):
+                requests.post(
+                    address, json={"queryData": {"x": number}}, headers={"apiKey": shared_yard.key}, timeout=0.3
+                )
+        assert shared_yard.load_of(deployment_id) == 3
+        last = pool.submit(requests.post, url, json={"queryData": {"x": 3}}, timeout=60)
+        assert slow.result().status_code == 200
+        assert last.result().json()["result"] == [0, 3]
+    wait_until(lambda: shared_yard.load_of(deployment_id) == 0)

@@ -236,3 +236,42 @@ def test_calls_are_answered_fast(serve: Serve) -> None:
     for _ in range(300):
         replica.call(1)
     assert (time.monotonic() - begin) / 300 < 0.01
+
+
+SLOW = """
+import time
+seen = []
+
+def predict(model, query):
+    seen.append(query["x"])
+    time.sleep(query.get("sleep", 0))
+    return list(seen)
+"""
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_a_cancelled_call_that_has_not_begun_never_does(serve: Serve, threads: int) -> None:
+    replica = serve(SLOW, thread_safe=bool(threads), threads=threads)
+    for number in range(4):
+        replica.send(number, {"queryData": {"x": number, "sleep": 0.5 if number == 0 else 0}})
+    replica.send(2, b"", kind=7)
+    replica.send(77, b"", kind=7)  # there is none
+    answers = {}
+    for _ in range(4):
+        length, number, status = HEADER.unpack(replica._exactly(HEADER.size))
+        answers[number] = (status, json.loads(replica._exactly(length) or b"null"))
+    assert answers == {0: (0, [0]), 1: (0, [0, 1]), 2: (3, None), 3: (0, [0, 1, 3])}
+
+
+def test_connections_take_turns_although_one_always_has_calls(serve: Serve) -> None:
+    replica = serve(SLOW)
+    other = Replica(replica.guest, replica.path)
+    for number in range(50):
+        replica.send(number, {"queryData": {"x": number, "sleep": 0.02}})
+    other.send(1, {"queryData": {"x": -1}})
+    for number in range(50, 100):
+        replica.send(number, {"queryData": {"x": number, "sleep": 0.02}})
+    seen = other.receive()[2]
+    other.socket.close()
+    assert -1 in seen
+    assert len(seen) < 100

@@ -143,7 +143,7 @@ class Lane:
             line = await self._find_anew(target, scope)
         exchange.token = target.token
         answering = self.admit(exchange, line, body)
-        answer = await (_unless_left(answering, receive) if line.is_waiting else answering)
+        answer = await _unless_left(answering, receive)
         self.conclude(exchange, answer)
         await self._succeed(send, exchange)
 
@@ -366,8 +366,8 @@ def _check_token(bucket: Bucket | None) -> None:
 
 
 async def _unless_left(answering: "asyncio.Future[Answer]", receive: Receive) -> Answer:
-    """The answer to a call that waits for a replica; a caller who hangs up meanwhile takes the call along."""
-    leaving = asyncio.ensure_future(receive())
+    """The answer to a call; a caller who hangs up meanwhile takes the call along, as far as that can be."""
+    leaving = asyncio.ensure_future(_await_end(receive))
     try:
         await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not answering.done():
@@ -376,6 +376,11 @@ async def _unless_left(answering: "asyncio.Future[Answer]", receive: Receive) ->
     finally:
         answering.cancel()
         leaving.cancel()
+
+
+async def _await_end(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        continue  # the body of a GET
 
 
 async def _read_rest(first: bytes, scope: Scope, receive: Receive, limit: int) -> bytes:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from modelyard.deployments.frames import HEADER, TIMED, Answer, read_answer
+from modelyard.deployments.frames import HEADER, TIMED, Answer, Kind, read_answer
 from modelyard.deployments.routing import Place
 
 #: Seconds between two looks at how long the oldest call has been going on.
@@ -31,12 +31,14 @@ TOO_LARGE = 255
 class PendingCall:
     """A call that has no answer yet."""
 
-    __slots__ = ("body", "future", "kind", "resent", "sent_at")
+    __slots__ = ("body", "future", "is_dropped", "kind", "resent", "sent_at")
 
     def __init__(self, kind: int, body: bytes, future: "asyncio.Future[Answer]") -> None:
         self.kind, self.body, self.future = kind, body, future
         self.sent_at = 0.0
         self.resent = 0
+        #: The replica has been told that nobody waits for it any more.
+        self.is_dropped = False
 
 
 class Owner(Protocol):
@@ -174,14 +176,26 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def _sweep(self) -> None:
-        """Looks at the oldest call. Where calls go one after the other, it began when the one before it ended."""
+        """Looks at the oldest call, and for calls whose callers have left."""
         self._sweeper = None
-        for call in self.pending.values():
-            began = call.sent_at if self.place.is_thread_safe else max(call.sent_at, self._last_answer_at)
-            if time.monotonic() - began > self._timeout_s:
-                self._owner.timed_out(self, call)
-            self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+        oldest = next(iter(self.pending.values()), None)
+        if oldest is None:
             return
+        # Where calls go one after the other, it began when the one before it ended.
+        began = oldest.sent_at if self.place.is_thread_safe else max(oldest.sent_at, self._last_answer_at)
+        if time.monotonic() - began > self._timeout_s:
+            self._owner.timed_out(self, oldest)
+        self._drop_left()
+        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+
+    def _drop_left(self) -> None:
+        """Tells the replica which calls nobody waits for any more: those that it has not begun it never does."""
+        for request_id, call in self.pending.items():
+            if call.future.cancelled() and not call.is_dropped:
+                call.is_dropped = True
+                if not self._out:
+                    self._loop.call_soon(self._flush)
+                self._out.append(HEADER.pack(0, request_id, Kind.CANCEL))
 
     def _release(self) -> None:
         lock, self._lock = self._lock, -1

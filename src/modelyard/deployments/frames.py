@@ -6,6 +6,7 @@ end of the same is `sandbox/guest/replica.py`; what comes from there is hostile 
 """
 
 import struct
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -33,6 +34,10 @@ class Kind(IntEnum):
     PREDICT_FROM_DATASETS = 5
     #: `predict` with a file; the body is what `binary_body` gave.
     PREDICT_BINARY = 6
+    #: Nothing: nobody waits any more for the call of this number, which need not be begun.
+    CANCEL = 7
+    #: `predict` for each of several calls, by `predict_many` where that can be; see `pack_batch`.
+    PREDICT_BATCH = 8
 
 
 class Status(IntEnum):
@@ -44,6 +49,8 @@ class Status(IntEnum):
     USER_ERROR = 1
     #: The replica could not hand the request to the user's code; the body is a `Failure`.
     REFUSED = 2
+    #: The call was cancelled before it had begun.
+    CANCELLED = 3
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -72,6 +79,7 @@ def binary_body(content_type: str, form: bytes, arguments: dict[str, Any] | None
     return struct.pack("!I", len(head)) + head + form
 
 
+_SIZE, _ITEM = struct.Struct("!I"), struct.Struct("!IB")
 _failure = msgspec.json.Decoder(Failure)
 
 
@@ -88,3 +96,22 @@ def read_failure(body: bytes | bytearray) -> Failure:
         return _failure.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return Failure(value=bytes(body[:1000]).decode("utf-8", "replace"))
+
+
+def pack_batch(bodies: Sequence[bytes]) -> bytes:
+    """Several calls as one: the body of each behind its length."""
+    return b"".join([_SIZE.pack(len(body)) + body for body in bodies])
+
+
+def unpack_batch(body: bytes | bytearray) -> list[Answer]:
+    """The answers to such a call, each behind its length and its status. ValueError for anything else."""
+    answers, at = [], 0
+    while at < len(body):
+        if len(body) - at < _ITEM.size:
+            raise ValueError("an answer ends in the middle of a head")
+        size, status = _ITEM.unpack_from(body, at)
+        at += _ITEM.size + size
+        if at > len(body):
+            raise ValueError("an answer ends before its length")
+        answers.append(Answer(status, bytes(body[at - size : at])))
+    return answers

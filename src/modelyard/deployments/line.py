@@ -15,10 +15,12 @@ from collections.abc import Callable, Coroutine
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from modelyard.deployments.batching import Batcher
 from modelyard.deployments.changes import note_change
 from modelyard.deployments.connection import WAITING_BYTES, Connection, PendingCall, connect
-from modelyard.deployments.frames import Answer
+from modelyard.deployments.frames import Answer, Kind
 from modelyard.deployments.lifecycle import wake
+from modelyard.deployments.options import DeploymentOptions
 from modelyard.deployments.rates import Bucket
 from modelyard.deployments.records import DeploymentStatus, Replica, ReplicaState, Role
 from modelyard.deployments.replicas.reports import Reporter
@@ -53,6 +55,8 @@ class Line:
         self.route = route
         #: Which calls go to a version beside this one, while there is any.
         self.split: Split | None = None
+        #: Gathers single predictions, where that is wanted.
+        self.batcher: Batcher | None = None
         #: Who takes the calls that this line has no room for; of a canary's, the version that answers.
         self._elsewhere = elsewhere
         self.project_id: ProjectId = route.project_id
@@ -83,7 +87,11 @@ class Line:
     @property
     def load(self) -> tuple[int, int]:
         """Calls that replicas have, and calls that wait until there is one; readable from any thread."""
-        return sum(len(link.pending) for link in tuple(self._links)), len(self._waiting)
+        under_way, waiting = sum(len(link.pending) for link in tuple(self._links)), len(self._waiting)
+        batcher = self.batcher
+        if batcher is not None:
+            under_way, waiting = under_way + batcher.more_under_way, waiting + batcher.waiting
+        return under_way, waiting
 
     @property
     def is_ready(self) -> bool:
@@ -93,6 +101,8 @@ class Line:
     def send(self, kind: int, body: bytes) -> "asyncio.Future[Answer]":
         """Sends a call on its way and gives the future of its answer. Raises where it can't be taken now."""
         self.admit()
+        if self.batcher is not None:
+            return self.pass_on(kind, body)
         call = PendingCall(kind, body, self._loop.create_future())
         links = self._links
         if len(links) == 1:
@@ -104,8 +114,12 @@ class Line:
         return call.future
 
     def pass_on(self, kind: int, body: bytes) -> "asyncio.Future[Answer]":
-        """As `send`, of a call that has been counted elsewhere."""
+        """As `send`, of a call that has been counted already."""
+        if self.batcher is not None and kind == Kind.PREDICT:
+            return self.batcher.send(body)
         call = PendingCall(kind, body, self._loop.create_future())
+        if self.batcher is not None:
+            call.future.add_done_callback(self.batcher.wake)
         self.place(call)
         return call.future
 
@@ -242,6 +256,7 @@ class Line:
             self.bucket = None
         elif self.bucket is None or self.bucket.rate != rate:
             self.bucket = self._routing.rates.bucket(route.deployment_id, rate)
+        self._apply_batching(route.options)
         active = route.status == DeploymentStatus.ACTIVE
         places = {place.replica_id: place for place in route.places} if active else {}
         self._broken = {key: at for key, at in self._broken.items() if key in places}
@@ -260,6 +275,17 @@ class Line:
             self.split.apply(route.sides if active else ())
             self.split = self.split if route.sides else None
 
+    def _apply_batching(self, options: DeploymentOptions) -> None:
+        before = self.batcher
+        if before is not None and before.options == options:
+            return
+        wanted = options.max_batch_size > 1 and self.route.feature_group_id is None
+        self.batcher = (
+            Batcher(options, self._settings.replica_queue, lambda: self._links, self.place) if wanted else None
+        )
+        if before is not None:
+            before.leave()
+
     def route_of(self, side: SideRoute) -> Route:
         """The same deployment with that version's replicas."""
         return self.route._replace(sides=(), places=side.places, serving_id=side.serving_id, is_asleep=False)
@@ -270,6 +296,8 @@ class Line:
 
     def close(self, reason: ApiError) -> None:
         """Answers what waits for a replica."""
+        if self.batcher is not None:
+            self.batcher.close(reason)
         while self._waiting:
             call = self._waiting.popleft()
             if not call.future.done():
@@ -320,6 +348,8 @@ class Line:
         for call in waiting:
             if not call.future.done():
                 self._send_again(call)
+        if self.batcher is not None:
+            self.batcher.wake()
 
 
 def condemn(session: Session, replica_id: ReplicaId) -> None:

@@ -5,6 +5,8 @@ model is called on several threads at once; any other strictly one call at a tim
 
 Request: u32 length of the body, u32 number, u8 kind, body (the JSON of the call: queryData and further arguments).
 Answer: u32 length of the body, u32 number, u8 status, body (the JSON of the result, or of type, value, traceback).
+A request of kind CANCEL names by its number a call that nobody waits for: if it has not begun, it never does, and is
+answered CANCELLED; one that has begun is let run, since nothing short of ending the process would stop it.
 """
 
 import contextlib
@@ -13,11 +15,13 @@ import selectors
 import socket
 import struct
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from . import answers, failures, form_data, model, timing
+from . import answers, batches, failures, form_data, model, timing
 from .from_datasets import Recipe
 from .replies import BadRequest as BadRequest
 
@@ -25,8 +29,14 @@ if TYPE_CHECKING:
     from .work import Work
 
 HEADER = struct.Struct("!IIB")
-PREDICT, PREDICT_MULTIPLE, PING, PREDICT_FROM_DATASETS, PREDICT_BINARY = 1, 2, 3, 5, 6
-OK, USER_ERROR, REFUSED = 0, 1, 2
+PREDICT, PREDICT_MULTIPLE, PING, PREDICT_FROM_DATASETS, PREDICT_BINARY, CANCEL, PREDICT_BATCH = 1, 2, 3, 5, 6, 7, 8
+OK, USER_ERROR, REFUSED, CANCELLED = 0, 1, 2, 3
+#: Bytes that are read to see whether calls behind a slow one have been cancelled.
+READ_AHEAD = 8 * 1024**2
+#: Seconds for which one connection's calls are answered before others are looked at.
+TURN_S = 0.05
+#: Seconds of a call after which it is worth a look whether calls behind it have been cancelled meanwhile.
+SLOW_S = 0.01
 #: Keys of the call that are the platform's, not the function's.
 _OURS = ("queryData", "deploymentToken", "deploymentId")
 
@@ -65,6 +75,8 @@ class Handler:
         if kind == PREDICT_BINARY:
             form, fields = form_data.read(body)
             return answers.to_json(self._model.predict(form, {**self._arguments, **fields}))
+        if kind == PREDICT_BATCH:
+            return batches.pack(batches.answer(self._model, batches.unpack(body), self._call, failed))
         query, arguments = self._call(body)
         if kind == PREDICT:
             return answers.to_json(self._model.predict(query, arguments))
@@ -94,11 +106,16 @@ def frame(number: int, result: Callable[[], bytes]) -> bytes:
     """The answer frame of what `result` gives, or raises."""
     try:
         status, body = OK, result()
-    except BadRequest as error:
-        status, body = REFUSED, json.dumps({"type": error.kind, "value": str(error), "traceback": ""}).encode()
     except BaseException as error:  # noqa: BLE001 - a failure of user code is an answer
-        status, body = USER_ERROR, json.dumps(failures.describe(error)).encode()
+        status, body = failed(error)
     return HEADER.pack(len(body), number, status) + body
+
+
+def failed(error: BaseException) -> tuple[int, bytes]:
+    """Status and body of the answer to a call that raised."""
+    if isinstance(error, BadRequest):
+        return REFUSED, json.dumps({"type": error.kind, "value": str(error), "traceback": ""}).encode()
+    return USER_ERROR, json.dumps(failures.describe(error)).encode()
 
 
 class Server:
@@ -108,17 +125,21 @@ class Server:
         self._listener, self._answer = listener, timing.timed(answer)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict") if threads else None
         self._selector = selectors.DefaultSelector()
+        #: Connections with calls that wait for their turn, where calls go one after the other.
+        self._busy: dict[Connection, None] = {}
 
     def serve(self) -> None:
         """Accepts and answers until the guest is killed."""
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ)
         while True:
-            for key, _ in self._selector.select():
+            for key, _ in self._selector.select(0 if self._busy else None):
                 if isinstance(key.fileobj, socket.socket) and key.data is None:
                     self._accept()
                 else:
                     self._read(key.data)
+            for connection in tuple(self._busy):
+                self._answer_in_turn(connection)
 
     def _accept(self) -> None:
         with contextlib.suppress(BlockingIOError, ConnectionError):
@@ -129,17 +150,47 @@ class Server:
     def _read(self, connection: "Connection") -> None:
         if not connection.fill():
             self._selector.unregister(connection.socket)
+            self._busy.pop(connection, None)
             connection.close()
-            return
-        for number, kind, body in connection.requests():
-            if self._pool is not None:
-                self._pool.submit(self._answer_on_thread, connection, number, kind, body)
-            else:
-                # Sent before the next call begins: a call that ends this process takes no other's answer along.
-                connection.send(self._answer(number, kind, body))
+        elif self._pool is None:
+            connection.queue_up()
+            self._busy[connection] = None
+        else:
+            for number, kind, body in connection.requests():
+                self._hand_to_thread(self._pool, connection, number, kind, body)
+
+    def _hand_to_thread(
+        self, pool: ThreadPoolExecutor, connection: "Connection", number: int, kind: int, body: bytes
+    ) -> None:
+        under_way = connection.under_way
+        if kind != CANCEL:
+            future = under_way[number] = pool.submit(self._answer_on_thread, connection, number, kind, body)
+            future.add_done_callback(lambda _: under_way.pop(number, None))
+        elif (found := under_way.get(number)) is not None and found.cancel():
+            connection.send(HEADER.pack(0, number, CANCELLED))
 
     def _answer_on_thread(self, connection: "Connection", number: int, kind: int, body: bytes) -> None:
         connection.send(self._answer(number, kind, body))
+
+    def _answer_in_turn(self, connection: "Connection") -> None:
+        """Answers what waits in a connection, for a while: then other connections have their turn."""
+        end = time.monotonic() + TURN_S
+        for _ in range(len(connection.waiting)):
+            number, kind, body = connection.waiting.popleft()
+            if number in connection.cancelled:
+                connection.cancelled.discard(number)
+                connection.send(HEADER.pack(0, number, CANCELLED))
+                continue
+            began = time.monotonic()
+            # Sent before the next call begins: a call that ends this process takes no other's answer along.
+            connection.send(self._answer(number, kind, body))
+            now = time.monotonic()
+            if now - began > SLOW_S and connection.fill_more():
+                connection.queue_up()
+            if now > end:
+                break
+        if not connection.waiting:
+            self._busy.pop(connection, None)
 
 
 class Connection:
@@ -147,6 +198,11 @@ class Connection:
 
     def __init__(self, connected: socket.socket) -> None:
         self.socket = connected
+        #: Calls that wait for their turn, and the numbers of those among them that nobody waits for any more.
+        self.waiting: deque[tuple[int, int, bytes]] = deque()
+        self.cancelled: set[int] = set()
+        #: Calls that a thread has, or will have, by their numbers.
+        self.under_way: dict[int, Future[None]] = {}
         self._received = bytearray()
         self._lock = threading.Lock()
 
@@ -158,6 +214,23 @@ class Connection:
             return False
         self._received += data
         return bool(data)
+
+    def fill_more(self) -> bool:
+        """Reads what has come meanwhile, without waiting; False if nothing has."""
+        came = False
+        with contextlib.suppress(OSError):
+            while len(self._received) < READ_AHEAD and (data := self.socket.recv(1 << 18, socket.MSG_DONTWAIT)):
+                self._received += data
+                came = True
+        return came
+
+    def queue_up(self) -> None:
+        """Has the calls that have come wait for their turn, and takes note of those that were cancelled."""
+        for request in self.requests():
+            if request[1] != CANCEL:
+                self.waiting.append(request)
+            elif any(request[0] == number for number, _, _ in self.waiting):
+                self.cancelled.add(request[0])
 
     def requests(self) -> "list[tuple[int, int, bytes]]":
         """The whole requests among what has come."""
