@@ -2,13 +2,17 @@
 
 import io
 import os
+import signal
+import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from modelyard.sandbox import scratch
-from modelyard.sandbox.scratch import ScratchFile, ScratchRefused
+from modelyard.sandbox import bubblewrap, scratch
+from modelyard.sandbox.processes import descendants
+from modelyard.sandbox.scratch import ScratchFile, ScratchRefused, ScratchRoot
+from tests.waiting import wait_until
 
 
 def test_packing_gives_the_same_bytes_for_the_same_files(tmp_path: Path) -> None:
@@ -120,3 +124,22 @@ def test_only_regular_files_below_the_folder_are_taken(tmp_path: Path, name: str
         scratch.take_file(folder, name, tmp_path / "taken", may_move=True)
     assert not (tmp_path / "taken").exists()
     assert (tmp_path / "secret").exists()
+
+
+def test_a_guest_that_outlived_the_start_of_its_dead_owner_is_ended_with_its_folder(tmp_path: Path) -> None:
+    """As one is left whose owner is killed in the moment in which bubblewrap has made its first process."""
+    found, _ = bubblewrap.find()
+    if found is None:
+        pytest.skip("there is no bubblewrap that works here")
+    root = tmp_path / "scratch"
+    dead = root / "0123456789abcdef" / "guest"
+    dead.mkdir(parents=True)
+    walls = ["--unshare-pid", "--ro-bind", "/", "/", "--bind", str(dead), str(dead)]
+    with subprocess.Popen([str(found.binary), *walls, "sleep", "600"]) as left:
+        wait_until(lambda: len(descendants(left.pid)) == 3)
+        below = descendants(left.pid)
+        owner = ScratchRoot(root)
+        assert left.wait(20) == -signal.SIGKILL
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below))
+    assert not dead.parent.exists()
+    owner.close()

@@ -1,6 +1,7 @@
-"""Looking at the processes of a guest from outside, through /proc: who descends from whom, how much each uses."""
+"""The processes of guests seen from outside, through /proc: who descends from whom, what each uses, who was left."""
 
 import os
+import signal
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -50,6 +51,35 @@ def threads(pid: int) -> int:
     """Threads of the process."""
     fields = _stat(pid)
     return int(fields[17]) if fields else 0
+
+
+def end_orphans(folder: Path, program: str = "bwrap") -> int:
+    """Kills what `program` still runs for a scratch folder whose owner is dead; gives how many processes there were.
+
+    bubblewrap ends its guest with its parent, but not in the moment in which it has made the guest's first process and
+    not yet told it to go on: if the parent is killed just then, that one waits for ever.
+    """
+    ended = 0
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            handle = os.pidfd_open(int(entry.name))
+        except OSError:
+            continue
+        try:  # looked at only now: from here on the number is no other process's
+            if (entry / "exe").readlink().name == program and str(folder).encode() in _command(entry):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+                ended += 1
+        except OSError:
+            continue
+        finally:
+            os.close(handle)
+    return ended
+
+
+def _command(process: Path) -> bytes:
+    return (process / "cmdline").read_bytes()
 
 
 def _stat(pid: int) -> list[str]:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from modelyard.sandbox.processes import end_orphans
+
 #: The guest's own corner of its working directory: artifacts and results, not the user's files.
 PRIVATE = ".modelyard"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -73,6 +75,7 @@ def _sweep(root: Path) -> None:
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            end_orphans(folder)
             remove(folder)
         except OSError:
             continue  # its process lives
