@@ -1,11 +1,13 @@
 """Locations: what lies below an opened folder can be read, and nothing else, however it is written."""
 
+import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from modelyard.connectors.folders import Folder
 from modelyard.connectors.locations import Found
 from modelyard.errors import InvalidParameterError
 from modelyard.settings import Settings
@@ -69,6 +71,24 @@ def test_a_folder_stands_for_the_files_below_it(roots: Settings, tmp_path: Path)
     assert sorted(read(roots, f"{start}sub/*.csv")) == ["1.csv", "2.csv"]
     assert sorted(read(roots, f"{start}**/*.csv")) == ["1.csv", "2.csv", "3.csv", "a%20b.csv"]
     assert sorted(read(roots, f"{start}sub/[13].csv")) == ["1.csv"]
+
+
+def test_what_killed_writers_of_a_file_left_is_removed_and_what_living_ones_write_stays(
+    roots: Settings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "drafts"
+    folder.mkdir()
+    (folder / ".out.csv.0123456789ab").write_text("left by one who was killed")
+    others = [".out.csv.note", ".other.csv.0123456789ab", "out.csv.0123456789ab"]
+    for name in others:
+        (folder / name).write_text("not ours")
+    alive = folder / ".out.csv.ba9876543210"
+    with alive.open("w") as writing:
+        fcntl.flock(writing, fcntl.LOCK_EX)
+        Folder(f"file://{folder}/", (tmp_path,)).write("out.csv", [b"1\n"])
+        assert alive.exists()
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*others, alive.name, "out.csv"])
+    assert (folder / "out.csv").read_bytes() == b"1\n"
 
 
 def test_a_file_is_written_below_a_folder_opened_for_that_and_nowhere_else(roots: Settings, tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ stand for the files below them, links among them passed over.
 """
 
 import contextlib
+import fcntl
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
@@ -69,10 +71,10 @@ class Folder:
         parts = (*self._start.parts, name) if is_folder else self._start.parts
         if not parts or (self._pattern.rule is not None and not is_folder) or "/" in name or name in ("", ".", ".."):
             raise refused(self._location, "it is no place for a file")
-        draft = f".{parts[-1][:200]}.{secrets.token_hex(6)}"
         with self._folder(parts[:-1], make=True) as folder:
+            draft, handle = self._draft(parts[-1], folder)
             try:
-                with os.fdopen(_create(draft, folder), "wb") as file:
+                with os.fdopen(handle, "wb") as file:
                     for chunk in chunks:
                         file.write(chunk)
                     file.flush()
@@ -92,6 +94,13 @@ class Folder:
                     raise refused(self._location, f"it can't be written: {error.strerror}") from error
                 raise
         return f"file://{quote(str(self._root.joinpath(*parts)))}"
+
+    def _draft(self, name: str, folder: int) -> tuple[str, int]:
+        try:
+            _sweep_drafts(name, folder)
+            return _create_draft(name, folder)
+        except OSError as error:
+            raise refused(self._location, f"it can't be written: {error.strerror}") from error
 
     def names(self) -> list[str]:
         """The files that lie in the folder itself, or the one file, if it is there."""
@@ -168,8 +177,33 @@ def _moved(pattern: Pattern, start: str, resolved: Path) -> Pattern:
     raise InvalidParameterError("A folder or pattern in a file: location must not lead through symbolic links")
 
 
-def _create(name: str, folder: int) -> int:
-    return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644, dir_fd=folder)
+def _create_draft(name: str, folder: int) -> tuple[str, int]:
+    """A new file beside the one that it is to be, locked for as long as its writer lives, and its name."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    while True:
+        draft = f".{name[:200]}.{secrets.token_hex(6)}"
+        handle = os.open(draft, flags, 0o644, dir_fd=folder)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return draft, handle
+        os.close(handle)  # swept by another writer before it was locked
+
+
+def _sweep_drafts(name: str, folder: int) -> None:
+    """Removes what writers of that file left that were killed."""
+    is_draft = re.compile(re.escape(f".{name[:200]}.") + "[0-9a-f]{12}")
+    for draft in filter(is_draft.fullmatch, os.listdir(folder)):
+        try:
+            handle = os.open(draft, _REGULAR, dir_fd=folder)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(draft, dir_fd=folder)
+        except OSError:
+            continue  # its writer lives
+        finally:
+            os.close(handle)
 
 
 def _path_of(location: str) -> str:
