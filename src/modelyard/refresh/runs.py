@@ -7,11 +7,12 @@ from sqlalchemy.orm import Session
 
 from modelyard.clock import utc_now
 from modelyard.database import JsonObject
+from modelyard.errors import ApiError
 from modelyard.execution import RunContext, RunKind
-from modelyard.ids import RefreshPipelineRunId
+from modelyard.ids import OrganizationId, RefreshPipelineRunId
 from modelyard.refresh.records import RefreshPipelineRun, RefreshStatus, RefreshType
 from modelyard.refresh.scheduler import KIND
-from modelyard.refresh.targets import Progress, Refreshers
+from modelyard.refresh.targets import Progress, Refreshable, Refreshers
 
 #: The order in which the parts of one refresh are made.
 ORDER = list(RefreshType)
@@ -45,15 +46,24 @@ def _make(run: RunContext, index: int) -> str | None:
         part = dict(record.parts[index])
         kind = RefreshType(part["kind"])
         if part["version"] is None:
-            target = refreshers.get(kind)
-            part["version"] = target.start(session, str(part["target_id"]))
-            if target.export is not None and part.get("export"):
-                target.export.start(session, str(part["version"]), part["export"])
+            try:
+                with session.begin_nested():
+                    part["version"] = _begin(session, refreshers.get(kind), record.organization_id, part)
+            except ApiError as refused:  # it was deleted meanwhile, or can't be made anew as it is now
+                return f"{kind} {part['target_id']}: {refused.message}"
             record.parts = [*record.parts[:index], part, *record.parts[index + 1 :]]
     while not (progress := _progress(run, kind, str(part["version"]))).ended:
         run.check_cancelled()
         run.cancelled.wait(LOOK_S)
     return f"{kind} {part['target_id']}: {progress.error}" if progress.error else None
+
+
+def _begin(session: Session, target: Refreshable, organization_id: OrganizationId, part: JsonObject) -> str:
+    target.check(session, organization_id, str(part["target_id"]))
+    version = target.start(session, str(part["target_id"]))
+    if target.export is not None and part.get("export"):
+        target.export.start(session, version, part["export"])
+    return version
 
 
 def _progress(run: RunContext, kind: RefreshType, version: str) -> Progress:
