@@ -3,11 +3,13 @@
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from modelyard.ids import ModelVersionId
 from modelyard.models.records import ModelVersion
 from modelyard.models.versions import deployable
+from modelyard.settings import Settings
 from modelyard.storage import BlobStore
 from tests.models.house import (
     SOURCE,
@@ -135,7 +137,7 @@ def test_what_train_raises_is_told_with_the_users_own_frames(shared_yard: Yard) 
         ("return (each for each in tables)", {}, "can't be pickled"),
         ("return 1", {"packageRequirements": ["no-such-package-anywhere==1.0"]}, "no-such-package-anywhere"),
         ("return 1", {"memory": 1024}, "1024 GiB"),
-        ("return 1", {"useGpu": True}, "GPU"),
+        ("return 1", {"useGpu": True}, "needs a GPU (useGpu), and this machine has none that can be used"),
     ],
 )
 def test_each_way_of_going_wrong_is_told(shared_yard: Yard, body: str, parameters: dict[str, Any], words: str) -> None:
@@ -145,6 +147,45 @@ def test_each_way_of_going_wrong_is_told(shared_yard: Yard, body: str, parameter
     assert version["partialComplete"] is version["automlComplete"] is True
     with pytest.raises(CallFailed, match="NotReadyError"):
         shared_yard.call("getModelMetrics", "GET", modelId=version["modelId"])
+
+
+@pytest.mark.parametrize(("ending", "status"), [("return 1", "COMPLETE"), ("raise ValueError(1)", "FAILED")])
+def test_what_a_training_used_is_kept_with_its_version(shared_yard: Yard, ending: str, status: str) -> None:
+    body = (
+        "import time\n    block = bytearray(300 * 1024**2)\n    end = time.process_time() + 0.5\n"
+        f"    while time.process_time() < end:\n        pass\n    {ending}"
+    )
+    version = trained(shared_yard, body)
+    assert version["status"] == status
+    usage = shared_yard.call("describeModelVersion", "GET", modelVersion=version["modelVersion"])["usage"]
+    assert 300 * 1024**2 < usage["peakMemoryBytes"] < 2 * 1024**3
+    assert 0.5 <= usage["cpuSeconds"] < 60
+    stats = logs_of(shared_yard, version)["stats"]
+    assert usage == {name: stats[name] for name in usage}
+    listed = shared_yard.call("listModelVersions", "GET", modelId=version["modelId"])
+    assert [each["usage"] for each in listed] == [None]
+
+
+def test_sizes_are_held_against_the_machine(settings: Settings) -> None:
+    with Yard(msgspec.structs.replace(settings, agent_cores=1, agent_memory_gib=3)) as yard:
+        too_large = trained(yard, "return 1", memory=4)
+        assert too_large["error"] == (
+            "The model asks for 4 GiB of memory, and the largest agent has 3.0 GiB. Give it less memory."
+        )
+        fewer = trained(yard, "return len(__import__('os').sched_getaffinity(0))", cpuSize="large", memory=3)
+        assert fewer["status"] == "COMPLETE", fewer["error"]
+        assert "cpuSize large means 4 cores; this machine has 1" in logs_of(yard, fewer)["stdout"]
+        assert (fewer["madeFrom"]["runtime"]["cores"], fewer["madeFrom"]["runtime"]["memoryGib"]) == (1, 3)
+        source = f"def train():\n    import time\n    print('begun', flush=True)\n    time.sleep(600)\n{PREDICT}"
+        first = make_model(yard, functionSourceCode=source)["latestModelVersion"]["modelVersion"]
+        wait_for_words(yard, first, "begun")
+        # One core, and it is taken: the second begins when the first has ended, whatever else is free.
+        second = make_model(yard)["latestModelVersion"]["modelVersion"]
+        waits = yard.call("describeModelVersion", "GET", modelVersion=second)
+        assert (waits["status"], "1 cores" in waits["waitingFor"]) == ("PENDING", True)
+        yard.call("cancelTraining", modelVersion=first)
+        assert wait_for_end(yard, first)["error"] == "The training was cancelled."
+        assert wait_for_end(yard, second)["status"] == "COMPLETE"
 
 
 def test_what_prints_a_lot_is_kept_at_its_head_and_tail_with_the_gap_told(shared_yard: Yard) -> None:

@@ -91,11 +91,11 @@ def describe_models(
 
 
 def describe_version(session: Session, version: ModelVersion, now: datetime) -> ModelVersionShape:
-    """One version; of one that has not begun, what it waits for."""
+    """One version; of one that has not begun, what it waits for; of one that has ended, what it used."""
     [described] = describe_versions(session, [version])
-    if version.status != VersionStatus.PENDING:
-        return described
-    return msgspec.structs.replace(described, waiting_for=what_it_waits_for(session, version.run_id, now))
+    waits = version.status == VersionStatus.PENDING
+    waiting_for = what_it_waits_for(session, version.run_id, now) if waits else None
+    return msgspec.structs.replace(described, waiting_for=waiting_for, usage=version.usage)
 
 
 def describe_versions(

@@ -1,6 +1,7 @@
 """Takes models and versions away, if nothing stands on them. What is trained at that moment is stopped.
 
-Blobs stay: they are shared by content, and whoever collects them asks every room. Texts that no one refers to go along.
+Uploads go along, and texts that no one refers to. Blobs are shared by content: who collects them (`upkeep`) looks
+whether anything still names them.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from sqlalchemy import delete, exists, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from modelyard.datasets.records import Upload
 from modelyard.errors import ConflictError
 from modelyard.execution import cancel
 from modelyard.feature_groups import lineage
@@ -43,6 +45,7 @@ def delete_model(session: Session, model: Model) -> None:
     session.execute(delete(ModelValidation).where(ModelValidation.model_id == model.model_id))
     texts |= _remove(session, versions)
     session.execute(delete(ModelRevision).where(ModelRevision.model_id == model.model_id))
+    session.execute(delete(Upload).where(Upload.model_id == model.model_id))
     lineage.forget_user(session, "model", model.model_id)
     source_users.forget_user(session, "model", model.model_id)
     forget_occupant(session, "model", model.model_id)
@@ -89,6 +92,7 @@ def _remove(session: Session, versions: Sequence[ModelVersion]) -> set[Digest]:
         cancel(session, run_id)
     session.execute(delete(ModelVersionUser).where(ModelVersionUser.model_version.in_(ids)))
     session.execute(delete(ModelVersion).where(ModelVersion.model_version.in_(ids)))
+    session.execute(delete(Upload).where(Upload.model_version.in_(ids)))
     for each in ids:
         lineage.forget_version_user(session, "model version", each)
     return {version.lock_digest for version in versions if version.lock_digest}

@@ -105,6 +105,8 @@ class ModelVersionShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     reproduction: ReproductionShape | None
     #: Ours: what a training that has not begun waits for, in a sentence. Null in lists.
     waiting_for: str | None = None
+    #: Ours: what an ended training used, `peakMemoryBytes` and `cpuSeconds`. Null in lists.
+    usage: dict[str, int | float] | None = None
 
 
 class FollowedLineShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
