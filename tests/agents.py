@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,16 +11,23 @@ from modelyard.settings import Settings
 
 
 @contextmanager
-def agent_process(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
-    """An agent of that house, killed at the end if it still lives."""
+def agent_process(
+    settings: Settings, command: Sequence[str] = ("modelyard", "agent")
+) -> Iterator[subprocess.Popen[bytes]]:
+    """An agent of that house, killed at the end if it still lives. `command` is a module and its arguments."""
     variables = {
         "MODELYARD_HOME": str(settings.home),
         "MODELYARD_CACHE": str(settings.cache),
         "MODELYARD_POLL_S": "0.1",
+        "MODELYARD_RUN_ATTEMPTS": str(settings.run_attempts),
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "modelyard", "agent"], env=os.environ | variables, stdout=subprocess.DEVNULL
-    )
+    opened = {
+        "ALLOWED_NETWORKS": settings.allowed_networks,
+        "FILE_ROOTS": settings.file_roots,
+        "FILE_WRITE_ROOTS": settings.file_write_roots,
+    }
+    variables |= {f"MODELYARD_{name}": ":".join(map(str, each)) for name, each in opened.items() if each}
+    process = subprocess.Popen([sys.executable, "-m", *command], env=os.environ | variables, stdout=subprocess.DEVNULL)
     try:
         yield process
     finally:

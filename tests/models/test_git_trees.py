@@ -99,7 +99,8 @@ def opened_yard(settings: Settings) -> Iterator[Yard]:
         yield opened
 
 
-def _connector(yard: Yard, url: str) -> str:
+def connect_repository(yard: Yard, url: str) -> str:
+    """The id of a connector to it."""
     made = yard.call("createApplicationConnector", name="code", auth={"url": url}, secrets={"token": TOKEN})
     return str(made["applicationConnectorId"])
 
@@ -113,7 +114,7 @@ def _info(described: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_commit_is_fetched_pinned_and_trained_again_as_it_was(opened_yard: Yard, repository: Repository) -> None:
     yard, first = opened_yard, repository.commit(FILES)
-    connector_id, model = _connector(yard, repository.url), make_model(yard)
+    connector_id, model = connect_repository(yard, repository.url), make_model(yard)
     given = NAMES | {"modelId": model["modelId"], "pythonRoot": "services/model"}
     answer = yard.call("updatePythonModelGit", applicationConnectorId=connector_id, branchName="main", **given)
     assert answer["codeSource"]["status"] == "PENDING"
@@ -138,7 +139,7 @@ def test_a_model_is_created_of_a_branch_with_a_root_of_its_own(opened_yard: Yard
     commit = repository.commit(FILES, "work/one")
     model = opened_yard.call(
         "createModelFromGit", projectId=make_project(opened_yard), branchName="work/one", pythonRoot="services/model/",
-        applicationConnectorId=_connector(opened_yard, repository.url), **NAMES,
+        applicationConnectorId=connect_repository(opened_yard, repository.url), **NAMES,
     )  # fmt: skip
     described = wait_for_code(opened_yard, model["modelId"])
     assert _info(described)["commit"] == commit
@@ -147,7 +148,7 @@ def test_a_model_is_created_of_a_branch_with_a_root_of_its_own(opened_yard: Yard
 
 def test_what_cannot_be_fetched_says_why(opened_yard: Yard, repository: Repository) -> None:
     repository.commit(FILES)
-    connector_id, model = _connector(opened_yard, repository.url), make_model(opened_yard)
+    connector_id, model = connect_repository(opened_yard, repository.url), make_model(opened_yard)
     (repository.folder / "services" / "model" / "link.py").symlink_to("/etc/passwd")
     repository.git("add", "-A")
     repository.git("commit", "-q", "-m", "link")
@@ -170,7 +171,7 @@ ROOTS = ["../x", "a/../../b", "/etc", "-x", "a\\b", "a:b", "a;b", "a\x00b", "fil
 @pytest.mark.parametrize("root", ROOTS)
 def test_a_root_is_a_folder_of_the_repository(shared_yard: Yard, root: str) -> None:
     model = make_model(shared_yard)
-    connector_id = _connector(shared_yard, "https://localhost/code.git")
+    connector_id = connect_repository(shared_yard, "https://localhost/code.git")
     with pytest.raises(CallFailed, match="InvalidParameterError"):
         shared_yard.call(
             "updatePythonModelGit", modelId=model["modelId"], applicationConnectorId=connector_id, pythonRoot=root
@@ -180,7 +181,7 @@ def test_a_root_is_a_folder_of_the_repository(shared_yard: Yard, root: str) -> N
 @pytest.mark.parametrize("branch", ["--upload-pack=x", "a..b", "a b", "a:b", "", "a\nb"])
 def test_a_branch_is_no_option(shared_yard: Yard, branch: str) -> None:
     model = make_model(shared_yard)
-    connector_id = _connector(shared_yard, "https://localhost/code.git")
+    connector_id = connect_repository(shared_yard, "https://localhost/code.git")
     with pytest.raises(CallFailed, match="InvalidParameterError"):
         shared_yard.call(
             "updatePythonModelGit", modelId=model["modelId"], applicationConnectorId=connector_id, branchName=branch
@@ -198,7 +199,7 @@ def test_a_commit_over_the_limit_is_not_kept(settings: Settings, repository: Rep
     small = msgspec.structs.replace(settings, allowed_networks=("127.0.0.0/8",), code_archive_limit=100_000)
     with Yard(small) as yard:
         given = NAMES | {"modelId": make_model(yard)["modelId"]}
-        yard.call("updatePythonModelGit", applicationConnectorId=_connector(yard, repository.url), **given)
+        yard.call("updatePythonModelGit", applicationConnectorId=connect_repository(yard, repository.url), **given)
         source = wait_for_code(yard, given["modelId"])["codeSource"]
         assert source["status"] == "FAILED"
         assert "The repository code refused" in source["error"], source["error"]
@@ -208,7 +209,7 @@ def test_a_repository_on_a_closed_network_is_not_fetched(shared_yard: Yard, repo
     repository.commit(FILES)
     given = NAMES | {"modelId": make_model(shared_yard)["modelId"]}
     where = repository.url.replace("http:", "https:")
-    shared_yard.call("updatePythonModelGit", applicationConnectorId=_connector(shared_yard, where), **given)
+    shared_yard.call("updatePythonModelGit", applicationConnectorId=connect_repository(shared_yard, where), **given)
     source = wait_for_code(shared_yard, given["modelId"])["codeSource"]
     assert source["status"] == "FAILED"
     assert "allowed_networks" in source["error"], source["error"]
