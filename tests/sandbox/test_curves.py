@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,29 @@ def test_a_file_that_was_none_is_followed_again_once_it_is_one(host: Host) -> No
     write('{"a": 1}\n', "w")
     follower.look()
     assert host.steps == [{"a": 1}]
+
+
+def test_a_look_reads_a_part_of_much_and_the_last_one_all(host: Host) -> None:
+    follower = Follower(host.heard, Bounds())
+    write("".join(f'{{"at": {at}}}\n' for at in range(50_000)))
+    write('{"long": "' + "x" * 300_000 + '"}\n')
+    follower.look()
+    assert 0 < len(host.steps) < 20_000
+    ended = threading.Event()
+    ended.set()
+    follower.follow(ended)
+    assert host.steps == read_metrics(Bounds())["steps"]
+    assert (len(host.steps), host.told) == (50_001, 2)
+
+
+def test_a_line_longer_than_a_look_is_read_whole(host: Host) -> None:
+    follower = Follower(host.heard, Bounds())
+    write('{"long": "' + "x" * 300_000)
+    follower.look()
+    assert host.steps == []
+    write('"}\n{"next": 1}\n')
+    follower.look()
+    assert len(host.steps) == 2
 
 
 def test_code_that_goes_to_another_folder_is_followed_where_it_was(host: Host, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ _FINAL, _STEPS = "metrics.json", "metrics.jsonl"
 #: Seconds between two looks; a look that takes long makes the next one wait so many times longer.
 _PAUSE_S = 0.5
 _PATIENCE = 20
+#: Bytes that one look reads, unless a single line is longer: parsing them holds up the training for milliseconds.
+_AT_ONCE = 128 * 1024
 #: Bytes before the place up to which a file was read, by which one that was written anew is known.
 _REMEMBERED = 256
 
@@ -75,27 +77,29 @@ class Follower:
                 begun = time.monotonic()
                 self.look()
                 pause_s = max(_PAUSE_S, _PATIENCE * (time.monotonic() - begun))
-            self.look()
+            self.look(self._bounds.size)
 
-    def look(self) -> None:
-        """Sends what is new."""
+    def look(self, at_once: int = _AT_ONCE) -> None:
+        """Sends what is new, as far as it can be read at once."""
         try:
             with _opened(_STEPS, self._bounds.size, self._folder) as file:
-                first, steps = self._new(file) if file is not None else self._nothing()
+                first, steps = self._new(file, at_once) if file is not None else self._nothing()
         except (OSError, ValueError):
             first, steps = self._nothing()
         if steps or (first == 0 and self._sent):
             self._send(first, steps)
             self._sent = first + len(steps)
 
-    def _new(self, file: IO[bytes]) -> tuple[int, list[dict[str, object]]]:
+    def _new(self, file: IO[bytes], at_once: int) -> tuple[int, list[dict[str, object]]]:
         status = os.fstat(file.fileno())
         identity = (status.st_dev, status.st_ino)
         first = self._sent
         if identity != self._identity or not self._is_continued(file):
             self._identity, self._offset, self._before, self._is_bad, first = identity, 0, b"", False, 0
         file.seek(self._offset)
-        data = file.read(self._bounds.size + 1 - self._offset)
+        data = file.read(at_once)
+        if b"\n" not in data:
+            data += file.read(self._bounds.size - self._offset)
         data = data[: data.rfind(b"\n") + 1]
         self._offset, self._before = self._offset + len(data), (self._before + data)[-_REMEMBERED:]
         if self._is_bad:
