@@ -90,6 +90,28 @@ def test_results_go_into_a_database(bench: Bench, folder: Path) -> None:
     bench.yard.call("deleteDatabaseConnector", "DELETE", databaseConnectorId=connector_id)
 
 
+def test_a_row_that_the_database_refuses_is_told(bench: Bench, folder: Path) -> None:
+    with sqlite3.connect(folder / "strict.db") as file:
+        file.execute("CREATE TABLE strict (id INTEGER PRIMARY KEY, prediction INTEGER)")
+    file.close()
+    auth = {"path": f"file://{folder}/strict.db"}
+    made = bench.yard.call("createDatabaseConnector", name="strict", service="SQLITE", auth=auth)
+    config = {"object_name": "strict", "data_columns": {"id": "id", "prediction": "prediction"}}
+    batch = bench.define(
+        bench.deploy(ECHO, bench.table(x=[1, 2], id=[7, 7])),
+        databaseConnectorId=made["databaseConnectorId"],
+        databaseOutputConfig=config,
+    )
+    version = bench.start(batch)
+    assert (version["status"], version["databaseOutputError"]) == ("FAILED", True)
+    client = bench.yard.client()
+    told = client.describe_batch_prediction_version(version["batchPredictionVersion"])
+    [refused] = [json.loads(line) for line in told.get_batch_prediction_connector_errors().read().splitlines()]
+    assert refused["row"] == 2
+    fine = bench.start(bench.define(bench.deploy(ECHO, bench.table(x=[1]))))
+    assert client.get_batch_prediction_connector_errors(fine["batchPredictionVersion"]).read() == b""
+
+
 def test_an_empty_result_is_written_too(bench: Bench, folder: Path) -> None:
     batch = bench.define(bench.deploy(ECHO, bench.table(x=[])), outputLocation=f"file://{folder}/empty.json")
     version = bench.start(batch)

@@ -147,15 +147,17 @@ class KeptChunks:
         """Whether it is time to `settle`."""
         return bool(self._lines) and time.monotonic() - self._since >= _SETTLE_S
 
-    def settle(self) -> None:
-        """Makes durable what was kept: first the predictions, then the lines that say so."""
-        if self._data is not None and self._journal is not None and self._lines:
-            os.fdatasync(self._data.fileno())
-            self._journal.write(b"".join(self._lines))
-            self._journal.flush()
-            os.fdatasync(self._journal.fileno())
-            self._lines.clear()
+    def settle(self) -> bool:
+        """Makes durable what was kept: first the predictions, then the lines that say so. False if there was nothing."""
         self._since = time.monotonic()
+        if self._data is None or self._journal is None or not self._lines:
+            return False
+        os.fdatasync(self._data.fileno())
+        self._journal.write(b"".join(self._lines))
+        self._journal.flush()
+        os.fdatasync(self._journal.fileno())
+        self._lines.clear()
+        return True
 
     def close(self) -> None:
         """Closes the files; what was not settled is lost."""

@@ -199,8 +199,8 @@ class _Batch:
         return kept
 
     def _settle(self) -> None:
-        self._kept.settle()
-        self._on_progress(self._counts)
+        if self._kept.settle():
+            self._on_progress(self._counts)
 
     def _hire(self) -> Guest:
         """A guest with the model brought to life in it, and the table."""
