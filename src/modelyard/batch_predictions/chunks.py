@@ -148,7 +148,7 @@ class KeptChunks:
         return bool(self._lines) and time.monotonic() - self._since >= _SETTLE_S
 
     def settle(self) -> bool:
-        """Makes durable what was kept: first the predictions, then the lines that say so. False if there was nothing."""
+        """Makes durable what was kept: first the predictions, then the lines that say so. False: there was nothing."""
         self._since = time.monotonic()
         if self._data is None or self._journal is None or not self._lines:
             return False
