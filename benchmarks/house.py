@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,13 @@ def new_home() -> Path:
     """An empty folder with a short path, since names of Unix sockets below it may have 107 bytes."""
     folder = tempfile.gettempdir() if len(tempfile.gettempdir()) < 30 else "/tmp"
     return Path(tempfile.mkdtemp(prefix="bench-", dir=folder))
+
+
+def free_port() -> int:
+    """A port that is free now, with the two after it most likely, too."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port
 
 
 class House:
