@@ -6,6 +6,7 @@ makes an environment for each peer under the cache of the benchmarks (some minut
 is left out.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -253,11 +254,11 @@ def _peer(name: str, peer: Peer, options: Options) -> Load:
             return _pressed(url, body, options)
         finally:
             os.killpg(server.pid, signal.SIGTERM)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 server.wait(20)
-            except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):  # what outlives its own server
                 os.killpg(server.pid, signal.SIGKILL)
-                server.wait()
+            server.wait()
 
 
 def _filled(text: str, port: int) -> str:
