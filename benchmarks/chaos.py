@@ -46,8 +46,8 @@ ROWS = 2_000
 PAUSE_S = (0.5, 3.0)
 #: Attempts that a run has: whoever is killed here is killed more often than a run may be by default.
 ATTEMPTS = 100
-#: Seconds in which all that was begun must have ended once nothing is killed any more.
-SETTLE_S = 180.0
+#: Seconds within which one more of what was begun must have ended, each time, once nothing is killed any more.
+SETTLE_S = 60.0
 
 
 @dataclass
@@ -244,6 +244,7 @@ def _settle(house: House, client: Client, done: Chaos) -> None:
     until = time.monotonic() + SETTLE_S
     waiting = set(done.trainings)
     while waiting and time.monotonic() < until:
+        before = len(waiting)
         for version in list(waiting):
             found = client.call("describeModelVersion", "GET", modelVersion=version)
             if found and found["status"] in ("COMPLETE", "FAILED"):
@@ -252,6 +253,7 @@ def _settle(house: House, client: Client, done: Chaos) -> None:
                 done.ends[reason] += 1
                 if found["status"] == "FAILED":
                     done.wrong.append(f"training {version}: {reason}")
+        until = until if len(waiting) == before else time.monotonic() + SETTLE_S
         time.sleep(0.1)
     for version in waiting:
         found = client.call("describeModelVersion", "GET", modelVersion=version) or {}

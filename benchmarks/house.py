@@ -86,10 +86,14 @@ class House:
         shutil.rmtree(self.home, ignore_errors=True)
 
     def child(self, name: str) -> int:
-        """The process id of the `gateway` or the `agent`."""
+        """The process id of the `gateway`, the first where there are several, or of the `agent`."""
+        return next(iter(self.children(name)))
+
+    def children(self, name: str) -> list[int]:
+        """The process ids of the gateways, or of the agent."""
         assert self._process is not None
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        return next(int(pid) for pid in children if f"{name}_process" in Path(f"/proc/{pid}/cmdline").read_text())
+        return [int(pid) for pid in children if f"{name}_process".encode() in _command_line(int(pid))]
 
     def processes(self) -> set[int]:
         """The server and every process below it."""

@@ -1,14 +1,17 @@
-"""Predictions for as long as one likes while versions are switched and replicas die: what was lost, what grew.
+"""Predictions for as long as one likes while all that serves them changes: what was lost, what grew.
 
 `python -m benchmarks.soak --minutes 60` (`make soak`: ten minutes). 32 callers keep up 80 % of the rate that they reach
-at full speed. Meanwhile the deployment goes from one version to the other and back, and every so often a call makes its
-replica end. The calls that end a replica fail, as they must; no other call may.
+at full speed, over two gateways. Meanwhile the deployment goes from one version to the other and back, every so often a
+call makes its replica end, and one gateway after the other is told to end and is replaced. The calls that end a replica
+fail, as they must; every other call that was sent must be answered.
 """
 
 import argparse
 import asyncio
 import itertools
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -22,8 +25,9 @@ from benchmarks.load import Tally, caller, hammer
 from benchmarks.measure import load, percentile
 
 CALLERS, SHARE = 32, 0.8
-#: Seconds between two switches, and between two deaths.
-SWITCH_S, KILL_S = 4.0, 7.0
+GATEWAYS = 2
+#: Seconds between two switches, two deaths of a replica, and two ends of a gateway.
+SWITCH_S, KILL_S, RESTART_S = 2.8, 5.5, 14.0
 SOURCE = """import os
 
 def train():
@@ -44,8 +48,11 @@ class Soak:
     tally: Tally = field(default_factory=Tally)
     #: Connections that the server closed under a call.
     lost: int = 0
+    #: Connections that were opened anew after an answer that said that it was the last one.
+    renewed: int = 0
     switches: int = 0
     kills: int = 0
+    restarts: int = 0
     #: Deadly calls that were answered as if nothing had happened.
     survived: int = 0
     rate: float = 0.0
@@ -61,7 +68,7 @@ class Soak:
 def soak(seconds: float) -> Soak:
     """Runs it in a house of its own."""
     done = Soak()
-    with House() as house:
+    with House(gateways=GATEWAYS) as house:
         url, deployment_id, versions = _prepare(house)
         top = hammer(url, CALLERS, min(5.0, seconds / 4), lambda _: itertools.repeat(PLAIN))
         done.rate = top.per_second * SHARE
@@ -104,11 +111,18 @@ async def _soak(
     def look() -> None:
         before.update({name: _private_mib(house.child(name)) for name in ("gateway", "agent")})
 
+    def restart() -> None:
+        gateways = house.children("gateway")
+        if len(gateways) == GATEWAYS:  # the one before has been replaced
+            os.kill(gateways[0], signal.SIGTERM)
+            done.restarts += 1
+
     async with asyncio.TaskGroup() as group:
         for _ in range(CALLERS):
             group.create_task(_keep_up(url, end, done))
         group.create_task(_every(SWITCH_S, end, lambda: asyncio.to_thread(switch)))
         group.create_task(_every(KILL_S, end, lambda: _kill(url, done)))
+        group.create_task(_every(RESTART_S, end, lambda: asyncio.to_thread(restart)))
         await asyncio.sleep(seconds / 10)
         await asyncio.to_thread(look)
 
@@ -126,6 +140,9 @@ async def _keep_up(url: str, end: float, done: Soak) -> None:
                     began = time.perf_counter()
                     status, answer = await ask(PLAIN)
                     done.tally.note(time.perf_counter() - began, status, answer)
+                    if b"connection: close" in answer:
+                        done.renewed += 1
+                        break
             except ConnectionError:
                 done.lost += 1
 
@@ -157,7 +174,8 @@ def main() -> int:
     done = soak(seconds)
     latencies = done.tally.latencies_ms
     print(
-        f"{len(latencies):,} calls at {done.rate:,.0f} a second, {done.switches} switches, {done.kills} replicas ended"
+        f"{len(latencies):,} calls at {done.rate:,.0f} a second, {done.switches} switches, {done.kills} replicas ended, "
+        f"{done.restarts} gateways ended ({done.renewed} connections told so)"
     )
     p50, p99 = (percentile(latencies, share) for share in (0.5, 0.99))
     print(f"p50 {p50:.2f} ms, p99 {p99:.2f} ms, longest {max(latencies):.0f} ms")

@@ -28,6 +28,10 @@ class Permanent(Exception):
     """The run can't be done, now or later; the message is for the user."""
 
 
+#: In a session's `info`: runs that it has ended, whose rows it has locked by that.
+_ENDED = "ended runs"
+
+
 class Retry(Exception):
     """The run could not be done now; another attempt is made after `after_s` seconds, up to the run's limit.
 
@@ -112,10 +116,17 @@ class RunContext:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A transaction that is only ever committed while this attempt owns the run; else ClaimLost."""
+        """A transaction that is only ever committed while this attempt owns the run; else ClaimLost.
+
+        The run's own row is locked last. Whoever cancels a run holds what it writes, a deployment say, and then asks
+        for its row; in the other order each would wait for the other.
+        """
         with self._database.write() as session:
             self._check_owned(session)
             yield session
+            if not self._database.is_sqlite and self.run_id not in session.info.get(_ENDED, ()):
+                session.flush()
+                self._check_owned(session, lock=True)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -142,9 +153,10 @@ class RunContext:
         if self.cancelled.is_set():
             raise ClaimLost("the run was cancelled")
 
-    def _check_owned(self, session: Session) -> None:
+    def _check_owned(self, session: Session, *, lock: bool = False) -> None:
         mine = (Run.run_id == self.run_id, Run.fence == self.claim.fence, Run.state == RunState.RUNNING)
-        if session.execute(select(Run.run_id).where(*mine).with_for_update()).first() is None:
+        query = select(Run.run_id).where(*mine)
+        if session.execute(query.with_for_update() if lock else query).first() is None:
             raise ClaimLost(f"run {self.run_id} belongs to another attempt or has ended")
 
     def _end(self, session: Session, state: RunState, reason: str | None) -> None:
@@ -154,3 +166,4 @@ class RunContext:
         session.flush()
         if session.connection().execute(update(Run).where(*mine).values(**values)).rowcount != 1:
             raise ClaimLost(f"run {self.run_id} belongs to another attempt or has ended")
+        session.info.setdefault(_ENDED, set()).add(self.run_id)
