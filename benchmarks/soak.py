@@ -174,8 +174,8 @@ def main() -> int:
     done = soak(seconds)
     latencies = done.tally.latencies_ms
     print(
-        f"{len(latencies):,} calls at {done.rate:,.0f} a second, {done.switches} switches, {done.kills} replicas ended, "
-        f"{done.restarts} gateways ended ({done.renewed} connections told so)"
+        f"{len(latencies):,} calls at {done.rate:,.0f} a second, {done.switches} switches, "
+        f"{done.kills} replicas ended, {done.restarts} gateways ended ({done.renewed} connections told so)"
     )
     p50, p99 = (percentile(latencies, share) for share in (0.5, 0.99))
     print(f"p50 {p50:.2f} ms, p99 {p99:.2f} ms, longest {max(latencies):.0f} ms")
