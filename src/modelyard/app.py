@@ -76,6 +76,8 @@ from modelyard.models.reproduction import actions as models_version_actions
 from modelyard.observability import actions as observability_actions
 from modelyard.observability import binding as observability_binding
 from modelyard.observability.exposition import Exposition
+from modelyard.observability.interfaces import actions as observability_interface_actions
+from modelyard.observability.interfaces import rows as observability_runs
 from modelyard.observability.logbook import Logbook
 from modelyard.observability.siblings import Siblings
 from modelyard.observability.traces import find_tracing, traced_kinds
@@ -164,7 +166,7 @@ SLICES = (
         deployments_runs,
         deployments_binding,
     ),
-    Slice((observability_actions,), binding=observability_binding),
+    Slice((observability_actions, observability_interface_actions), observability_runs, observability_binding),
     Slice((batch_predictions_actions,), batch_predictions_runs, batch_predictions_binding),
     Slice((upkeep_actions,), upkeep_runs),
 )

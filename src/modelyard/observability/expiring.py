@@ -1,4 +1,7 @@
-"""What was observed long ago goes: statistics by their age, calls by their age and number. Called by the janitor."""
+"""What was observed long ago goes: statistics and rows of examples by their age, calls by their age and number.
+
+Called by the janitor.
+"""
 
 from datetime import datetime, timedelta
 
@@ -8,7 +11,7 @@ from sqlalchemy.orm import Session
 from modelyard.deployments.options import read_options
 from modelyard.deployments.records import Deployment
 from modelyard.ids import DeploymentId
-from modelyard.observability.records import DeploymentStatistic, PredictionLog
+from modelyard.observability.records import DeploymentStatistic, ExampleRow, PredictionLog
 from modelyard.settings import Settings
 
 
@@ -16,6 +19,8 @@ def expire(session: Session, settings: Settings, now: datetime) -> int:
     """Removes what is past its time or number, and what is of deployments that have gone; gives how many rows."""
     oldest = now - timedelta(days=settings.statistics_days)
     removed = _remove(session, DeploymentStatistic, DeploymentStatistic.minute < oldest)
+    keep = timedelta(seconds=settings.results_keep_s)
+    removed += _remove(session, ExampleRow, ExampleRow.created_at < now - keep)
     deployments = session.execute(select(Deployment.deployment_id, Deployment.options)).all()
     known = select(Deployment.deployment_id)
     for record in (DeploymentStatistic, PredictionLog):
@@ -40,5 +45,7 @@ def _expire_logs(session: Session, deployment_id: DeploymentId, before: datetime
     return _remove(session, PredictionLog, mine, PredictionLog.timestamp_ms < before_ms)
 
 
-def _remove(session: Session, record: type[DeploymentStatistic | PredictionLog], *which: ColumnElement[bool]) -> int:
+def _remove(
+    session: Session, record: type[DeploymentStatistic | ExampleRow | PredictionLog], *which: ColumnElement[bool]
+) -> int:
     return session.connection().execute(delete(record).where(*which)).rowcount

@@ -6,7 +6,7 @@ from sqlalchemy import Index, LargeBinary, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.database import JsonObject, Record
-from modelyard.ids import DeploymentId
+from modelyard.ids import DeploymentId, Digest, OrganizationId, RunId
 
 
 class DeploymentStatistic(Record):
@@ -48,3 +48,18 @@ class PredictionLog(Record):
     response: Mapped[bytes | None] = mapped_column(LargeBinary)
     #: Of a call that failed: the error's name on the wire; its `response` is the message.
     error_type: Mapped[str | None] = mapped_column(Text)
+
+
+class ExampleRow(Record):
+    """The first row of a table that a model was trained on, read when somebody first asks for an example."""
+
+    __tablename__ = "example_rows"
+
+    table_digest: Mapped[Digest] = mapped_column(primary_key=True)
+    organization_id: Mapped[OrganizationId] = mapped_column(primary_key=True)
+    table: Mapped[JsonObject]
+    #: None until it is known, and where there is none.
+    row: Mapped[JsonObject | None]
+    is_done: Mapped[bool]
+    run_id: Mapped[RunId]
+    created_at: Mapped[datetime]

@@ -14,11 +14,26 @@ import msgspec
 
 from modelyard.errors import ConflictError
 from modelyard.settings import Settings
-from modelyard.source_code.frames import CheckRequest, Finding, ModuleNames, Verdict
+from modelyard.source_code.frames import (
+    CheckRequest,
+    Finding,
+    FunctionInterface,
+    ModuleNames,
+    ParameterInterface,
+    Verdict,
+)
 from modelyard.source_code.parsing import TOO_DEEP
 from modelyard.source_code.resident import Residents, SourceKilledChecker, SourceTookTooLong
 
-__all__ = ["CheckReport", "CheckRequest", "Checker", "Finding", "ModuleNames"]
+__all__ = [
+    "CheckReport",
+    "CheckRequest",
+    "Checker",
+    "Finding",
+    "FunctionInterface",
+    "ModuleNames",
+    "ParameterInterface",
+]
 
 #: Reports kept; one is a few hundred bytes.
 KEPT = 4096
@@ -71,6 +86,16 @@ class Checker:
             module_dependencies=verdict.module_dependencies,
             contents=verdict.contents,
         )
+
+    def describe(self, source: str, function_name: str) -> FunctionInterface | None:
+        """How the function wants to be called; None where the source does not say."""
+        request = CheckRequest(source=source, describe=function_name)
+        key = self._digest(request)
+        verdict = self._recall(key)
+        if verdict is None:
+            verdict = self._examine(request)
+            self._keep(key, verdict)
+        return verdict.interface
 
     @property
     def pids(self) -> list[int]:

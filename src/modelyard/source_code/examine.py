@@ -21,6 +21,7 @@ from modelyard.source_code.exports import read_names
 from modelyard.source_code.frames import CheckRequest, Finding, Verdict
 from modelyard.source_code.functions import check_functions
 from modelyard.source_code.imports import check_imports
+from modelyard.source_code.interfaces import read_interface
 from modelyard.source_code.loads import loads_unbound
 from modelyard.source_code.names import find_undefined
 from modelyard.source_code.parsing import Lines, parse
@@ -45,6 +46,8 @@ def examine(request: CheckRequest) -> Verdict:
     parsed = parse(lines)
     if parsed.tree is None or parsed.code is None:
         return Verdict(errors=parsed.errors)
+    if request.describe is not None:
+        return Verdict(interface=read_interface(parsed.tree, request.describe))
     statements = walk(parsed.tree)
     function_errors, function_doubts = check_functions(statements, request, lines)
     imports = check_imports(statements, request, lines)

@@ -51,6 +51,30 @@ class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     siblings: Sequence[str] = ()
     #: The source is a module: its names are wanted, and what imports it may require what it imports.
     is_module: bool = False
+    #: Nothing is checked: how this function wants to be called is wanted.
+    describe: str | None = None
+
+
+class ParameterInterface(msgspec.Struct, frozen=True, kw_only=True):
+    """A parameter of a function, as its source has it."""
+
+    name: str
+    #: Source text.
+    annotation: str | None
+    default: str | None
+    required: bool
+    keyword_only: bool
+
+
+class FunctionInterface(msgspec.Struct, frozen=True, kw_only=True):
+    """How a function wants to be called."""
+
+    name: str
+    parameters: list[ParameterInterface]
+    takes_any_keyword: bool
+    documentation: str
+    #: Keys that it reads from its second parameter -> it can't do without.
+    keys: dict[str, bool]
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -77,6 +101,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     module_dependencies: list[str] = msgspec.field(default_factory=list)
     #: The names of a module.
     contents: ModuleNames | None = None
+    #: How the function that was asked for wants to be called.
+    interface: FunctionInterface | None = None
     #: The process leaves after this answer, since the source made it large.
     leaving: bool = False
 

@@ -32,6 +32,7 @@ TASKS = {
     "write_database": "database_write:write_database",
     "unpack_code": "code_archives:unpack_code",
     "measure_table": "metrics:measure_table",
+    "first_row": "first_row:first_row",
 }
 
 #: Modules that a waiting guest loads before it is asked: what trainings and replicas need in their first moments.

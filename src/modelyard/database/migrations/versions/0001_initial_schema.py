@@ -146,6 +146,16 @@ def upgrade() -> None:
         batch_op.create_index('ix_deployments_model', ['model_id'], unique=False)
         batch_op.create_index('ix_deployments_project', ['project_id'], unique=False)
 
+    op.create_table('example_rows',
+    sa.Column('table_digest', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('table', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('row', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('is_done', sa.Boolean(), nullable=False),
+    sa.Column('run_id', sa.String(), nullable=False),
+    sa.Column('created_at', modelyard.database.records.Utc(), nullable=False),
+    sa.PrimaryKeyConstraint('table_digest', 'organization_id', name=op.f('pk_example_rows'))
+    )
     op.create_table('feature_group_operations',
     sa.Column('feature_group_operation_run_id', sa.String(), nullable=False),
     sa.Column('organization_id', sa.String(), nullable=False),
@@ -1164,6 +1174,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_feature_group_operations_run_id'))
 
     op.drop_table('feature_group_operations')
+    op.drop_table('example_rows')
     with op.batch_alter_table('deployments', schema=None) as batch_op:
         batch_op.drop_index('ix_deployments_project')
         batch_op.drop_index('ix_deployments_model')
