@@ -116,6 +116,42 @@ def test_the_same_seed_gives_the_same_importances_by_predict_and_by_predict_many
     assert by_one == pytest.approx(by_many)
 
 
+def test_the_table_of_the_target_is_asked_with_and_the_others_come_along(shared_yard: Yard) -> None:
+    make_table(shared_yard, "factors", {"factor": [2.0]})
+    make_table(shared_yard, "priced", {"x": [float(at) for at in range(40)], "y": [2.0 * at for at in range(40)]})
+    source = (
+        "def train(factors, priced):\n    return 1\n\n\n"
+        "def predict(model, query, factors, priced):\n    assert len(priced) == 40\n"
+        "    x = query.pop('x')\n    return factors['factor'][0] * x\n"
+    )
+    version = trained(
+        shared_yard, "", trainingInputTables=["factors", "priced"], functionSourceCode=source,
+        predictManyFunctionName=None, trainingConfig={"TARGET": "y"},
+    )  # fmt: skip
+    found = ask(shared_yard, version)
+    assert (found["details"]["tableName"], found["details"]["score"]) == ("priced", 1)
+    assert list(found["permutationFeatureImportance"]) == ["x"]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        "def predict_many(model, queries: list):\n    return [{'prediction': each['a']} for each in queries]\n",
+        "import pyarrow\n\n\ndef predict_many(model, queries: pyarrow.Table):\n    return queries['a']\n",
+        "def predict_many(model, queries):\n    queries['a'] *= 1.0\n    return queries[['a']]\n",
+    ],
+)
+def test_each_form_of_queries_and_answers_is_understood(shared_yard: Yard, answers: str) -> None:
+    make_table(shared_yard, f"forms{abs(hash(answers))}", numbers(60))
+    version = trained(
+        shared_yard, f"forms{abs(hash(answers))}", functionSourceCode=f"def train(rows):\n    return 1\n\n\n{answers}",
+        predictFunctionName=None, trainingConfig={"TARGET": "y"},
+    )  # fmt: skip
+    found = ask(shared_yard, version)["permutationFeatureImportance"]
+    assert found["a"] > 0.5
+    assert {name: found[name] for name in "bck"} == {"b": 0, "c": 0, "k": 0}
+
+
 def test_classes_are_hit_or_missed(shared_yard: Yard) -> None:
     draw = random.Random(1)
     size = [draw.uniform(0, 10) for _ in range(400)]
