@@ -122,3 +122,33 @@ def test_a_project_goes_when_nothing_stands_in_it_and_leaves_no_bytes(shared_yar
     assert agent is not None
     wait_until(lambda: not agent.running)  # the replica's run ends within a heartbeat
     assert kept(yard) == before
+
+
+def test_what_was_uploaded_goes_with_its_dataset_version(shared_yard_of_each: Yard) -> None:
+    yard = shared_yard_of_each
+    nothing = kept(yard)
+
+    def uploaded(upload: dict[str, Any], content: bytes) -> str:
+        send(yard, upload["uploadId"], content)
+        version = str(upload["datasetVersion"])
+        described: dict[str, Any] = {}
+
+        def has_ended() -> bool:
+            described.update(yard.call("describeDatasetVersion", "GET", datasetVersion=version))
+            return described["status"] in ("COMPLETE", "FAILED")
+
+        wait_until(has_ended, 60)
+        assert described["status"] == "COMPLETE", described
+        return version
+
+    first = yard.call("createDatasetFromUpload", tableName="uploaded_bytes", fileFormat="CSV")
+    dataset_id = first["datasetId"]
+    uploaded(first, b"a\n1\n")
+    before = kept(yard)
+    second = yard.call("createDatasetVersionFromUpload", datasetId=dataset_id, fileFormat="CSV")
+    version = uploaded(second, b"a\n2\n")
+    assert len(kept(yard)) == len(before) + 2  # as it came, and as it is read
+    yard.call("deleteDatasetVersion", "DELETE", datasetVersion=version)
+    assert kept(yard) == before
+    yard.call("deleteDataset", "DELETE", datasetId=dataset_id)
+    assert kept(yard) == nothing

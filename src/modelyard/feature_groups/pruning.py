@@ -7,10 +7,10 @@ versions share are blobs of their own, and stay with the other.
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from modelyard.datasets.records import Dataset, DatasetVersion
+from modelyard.datasets.records import Dataset, DatasetVersion, Upload
 from modelyard.datasets.records import VersionStatus as DatasetStatus
 from modelyard.feature_groups.lineage import forget_user, forget_version_user, version_users
 from modelyard.feature_groups.records import (
@@ -67,9 +67,15 @@ def prune_dataset(session: Session, dataset: Dataset) -> int:
     stood_on = dataset_versions_in_use(session, [each.dataset_version for each in old])
     free = [each for each in old if each.dataset_version not in stood_on]
     for version in free:
-        session.delete(version)
+        delete_dataset_version(session, version)
     session.flush()
     return len(free)
+
+
+def delete_dataset_version(session: Session, version: DatasetVersion) -> None:
+    """Deletes one version with the bytes that were uploaded for it."""
+    session.execute(delete(Upload).where(Upload.dataset_version == version.dataset_version))
+    session.delete(version)
 
 
 def dataset_versions_in_use(session: Session, ids: Sequence[DatasetVersionId]) -> set[DatasetVersionId]:

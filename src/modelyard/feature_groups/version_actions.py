@@ -141,4 +141,4 @@ def delete_dataset_version(call: Call, *, dataset_version: DatasetVersionId) -> 
         raise ConflictError(f"Dataset version {dataset_version} is what {named} was made from; it is kept")
     for each in groups_versions:
         pruning.delete_version(call.session, each)
-    call.session.delete(version)
+    pruning.delete_dataset_version(call.session, version)
