@@ -107,6 +107,7 @@ def test_every_gateway_of_a_home_is_in_each_scrape(yard: Yard, target: Target) -
 @pytest.mark.sandbox
 def test_calls_that_a_limit_turns_away_are_counted_by_the_limit(yard: Yard, own_workshop: Workshop) -> None:
     target = Target(own_workshop, callsPerSecond=1)
+    yard.call("setDeploymentOptions", "PATCH", deploymentId=target.deployment_id, options={"maxBatchSize": 4})
     statuses = [target.ask({"x": 1}).status_code for _ in range(4)]
     assert statuses.count(429) >= 2
     samples = scrape(yard)
@@ -114,6 +115,10 @@ def test_calls_that_a_limit_turns_away_are_counted_by_the_limit(yard: Yard, own_
         samples, "modelyard_predictions_rejected_total", deployment_id=target.deployment_id, limit="deployment"
     )
     assert rejected == statuses.count(429)
+    answered = statuses.count(200)
+    mine = {"deployment_id": target.deployment_id}
+    assert value(samples, "modelyard_prediction_batch_size_sum", **mine) == answered
+    assert value(samples, "modelyard_prediction_batch_size_bucket", **mine, le="1") == answered
     _check_dashboard(samples | scrape(yard))
 
 

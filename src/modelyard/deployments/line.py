@@ -285,6 +285,8 @@ class Line:
         )
         if before is not None:
             before.leave()
+            if self.batcher is not None:
+                self.batcher.sizes = before.sizes  # counts only ever grow
 
     def route_of(self, side: SideRoute) -> Route:
         """The same deployment with that version's replicas."""

@@ -26,6 +26,8 @@ from modelyard.observability.snapshots import GatewaySnapshot, LineSnapshot
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 #: Which steps of a latency's histogram are shown: three to a decade.
 SHOWN = tuple(at for at, bound in enumerate(BOUNDS) if f"{bound:e}".startswith(("1.0000", "2.5000", "5.0000")))
+#: Upper bounds of the sizes of batches.
+BATCHES = tuple(2**power for power in range(13))
 
 
 class Seen(NamedTuple):
@@ -131,6 +133,7 @@ def _calls(seen: Seen) -> Iterator[Metric]:
         buckets = [(f"{BOUNDS[at]:g}", float(sums[at])) for at in SHOWN]
         times.add_metric((line.deployment_id, gateway.worker), [*buckets, ("+Inf", sums[-1])], line.seconds)
     yield times
+    yield _batches(lines)
     yield _gauge(
         "modelyard_predictions_in_replicas",
         "Calls that replicas have now: worked on, or waiting there for their turn.",
@@ -143,6 +146,24 @@ def _calls(seen: Seen) -> Iterator[Metric]:
         (((line.deployment_id, gateway.worker), line.waiting) for gateway, line in lines),
         whose,
     )
+
+
+def _batches(lines: list[tuple[GatewaySnapshot, LineSnapshot]]) -> Metric:
+    sizes = HistogramMetricFamily(
+        "modelyard_prediction_batch_size",
+        "Calls that went to a replica together, of deployments where they may.",
+        labels=("deployment_id", "worker"),
+    )
+    for gateway, line in lines:
+        if line.batches:
+            sums = [
+                (str(bound), float(sum(count for size, count in line.batches.items() if size <= bound)))
+                for bound in BATCHES
+            ]
+            calls = sum(size * count for size, count in line.batches.items())
+            everything = float(sum(line.batches.values()))
+            sizes.add_metric((line.deployment_id, gateway.worker), [*sums, ("+Inf", everything)], calls)
+    return sizes
 
 
 def _deployments(census: Census) -> Iterator[Metric]:

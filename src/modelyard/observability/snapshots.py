@@ -26,6 +26,8 @@ class LineSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     #: Calls that replicas have, and calls that wait until there is one.
     in_replicas: int
     waiting: int
+    #: Calls that went to a replica together -> how often; none where they never do.
+    batches: dict[int, int] = {}
 
 
 class GatewaySnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +75,7 @@ def _take_line(line: Line) -> LineSnapshot:
         rejected=tally.rejected.copy(),
         in_replicas=in_replicas,
         waiting=waiting,
+        batches=line.batcher.sizes.copy() if line.batcher is not None else {},
     )
 
 
