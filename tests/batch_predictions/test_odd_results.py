@@ -34,7 +34,8 @@ def kept(found: Any, failed: predictions.Failures) -> tuple[predictions.Predicti
     """The results as they are after a way through a file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "chunk"
-        written = predictions.write(str(path), found, failed, wants_fields=True)
+        with pa.OSFile(str(path), "wb") as file:
+            written = predictions.write(file, found, failed, wants_fields=True)
         return predictions.read(os.open(path, os.O_RDONLY), 0, path.stat().st_size), written
 
 

@@ -134,10 +134,11 @@ class KeptChunks:
                 found[said.number] = Kept(chunks[said.number], path, said.offset, said.size, said.told)
         return found
 
-    def keep(self, chunk: Chunk, stream: IO[bytes], size: int, told: Told) -> Kept:
-        """Copies the predictions to our file; they are safe after the next `settle`."""
+    def keep(self, chunk: Chunk, stream: IO[bytes], place: tuple[int, int], told: Told) -> Kept:
+        """Copies the predictions, so many bytes from one on, to our file; they are safe after the next `settle`."""
+        _, size = place
         data, kept = self._opened(), Kept(chunk, self._path, self._size, size, told)
-        _copy(stream.fileno(), data.fileno(), size, self._size)
+        _copy(stream.fileno(), data.fileno(), place, self._size)
         self._size += -(-size // _ALIGNED) * _ALIGNED
         self._lines.append(msgspec.json.encode(_Line(chunk.number, kept.offset, size, told)) + b"\n")
         return kept
@@ -212,11 +213,12 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _copy(source: int, target: int, size: int, to: int) -> None:
+def _copy(source: int, target: int, place: tuple[int, int], to: int) -> None:
     """The kernel copies, without the bytes' coming by here."""
+    offset, size = place
     done = 0
     while done < size:
-        copied = os.copy_file_range(source, target, size - done, done, to + done)
+        copied = os.copy_file_range(source, target, size - done, offset + done, to + done)
         if not copied:
             raise OSError("a guest's file ended early")
         done += copied

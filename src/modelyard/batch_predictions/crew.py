@@ -1,6 +1,6 @@
 """Several guests that share numbered pieces of work. A piece that fails is tried once more, in a fresh guest.
 
-Each guest has a thread here, which asks it for one piece after the other; the answers are yielded where the crew was
+Each guest has a thread here, which asks it for some pieces after the others; the answers are yielded where the crew was
 called, so everything that is kept is kept by one thread, while the guests are at work on what comes next. Nobody runs
 further ahead of what was taken than a few pieces.
 """
@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from modelyard.execution import RunContext
 from modelyard.sandbox import Guest, GuestError
@@ -51,30 +51,47 @@ class Starved(Exception):
     """A guest needed more than its share of memory; fewer of them would have more each."""
 
 
+class Asked(NamedTuple, Generic[Answer]):
+    """What a guest answered: of the pieces it was asked for it has done the first ones."""
+
+    answer: Answer
+    #: How many; at least one.
+    done: int
+    #: Why the next one failed, if it was tried.
+    error: GuestError | None = None
+
+
 class Crew(Generic[Answer]):
-    """So many guests, for one round of work."""
+    """So many guests, for one round of work. `ask` is called with up to `most` pieces."""
 
     def __init__(
-        self, run: RunContext, size: int, hire: Callable[[], Guest], ask: Callable[[Guest, int], Answer]
+        self,
+        run: RunContext,
+        size: int,
+        hire: Callable[[], Guest],
+        ask: Callable[[Guest, list[int]], Asked[Answer]],
+        most: int = 1,
     ) -> None:
-        self._run, self._size, self._hire, self._ask = run, size, hire, ask
+        self._run, self._size, self._hire, self._ask, self._most = run, size, hire, ask, most
         self._lock = threading.Lock()
         self._waiting: deque[int] = deque()
         self._tried: set[int] = set()
+        #: Those that were among several when a guest ended without a word: to be asked for alone.
+        self._alone: set[int] = set()
         self._guests: set[Guest] = set()
         self._used: list[Usage] = []
         self._room = threading.Semaphore(_AHEAD * size)
-        self._answers: queue.SimpleQueue[tuple[int, Answer] | BaseException | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[list[int], Answer] | BaseException | None] = queue.SimpleQueue()
         self._closing = False
         #: When the first piece was begun, as time.monotonic has it.
         self.began: float | None = None
 
     def work(
         self, numbers: Sequence[int], *, tried: set[int] | None = None, tick_s: float | None = None
-    ) -> Iterator[tuple[int, Answer] | None]:
-        """The answers as they come, and None whenever none came for `tick_s`; `tried` have failed once already.
+    ) -> Iterator[tuple[list[int], Answer] | None]:
+        """The answers as they come, with what they are to, and None whenever none came for `tick_s`.
 
-        Raises NotHired, PieceFailed or Starved; leaving the iteration ends the guests.
+        `tried` have failed once already. Raises NotHired, PieceFailed or Starved; leaving the loop ends the guests.
         """
         with self._at_work(numbers, tried if tried is not None else set()) as threads:
             for found in self._taken(threads, tick_s):
@@ -82,16 +99,17 @@ class Crew(Generic[Answer]):
                 if found is not None:
                     self._room.release()
 
-    def work_in_order(self, numbers: Sequence[int]) -> Iterator[tuple[int, Answer]]:
-        """As `work`, in the order of the numbers."""
+    def work_in_order(self, numbers: Sequence[int]) -> Iterator[Answer]:
+        """As `work`, one piece at a time and in the order of the numbers."""
         early: dict[int, Answer] = {}
         coming = iter(numbers)
         expected = next(coming, None)
         with self._at_work(numbers, set()) as threads:
             for found in self._taken(threads, None):
-                early |= [] if found is None else [found]
+                if found is not None:
+                    early[found[0][0]] = found[1]
                 while expected is not None and expected in early:
-                    yield expected, early.pop(expected)
+                    yield early.pop(expected)
                     self._room.release()
                     expected = next(coming, None)
 
@@ -116,7 +134,7 @@ class Crew(Generic[Answer]):
             for thread in threads:
                 thread.join()
 
-    def _taken(self, threads: int, tick_s: float | None) -> Iterator[tuple[int, Answer] | None]:
+    def _taken(self, threads: int, tick_s: float | None) -> Iterator[tuple[list[int], Answer] | None]:
         while threads:
             try:
                 found = self._answers.get(timeout=tick_s)
@@ -132,9 +150,11 @@ class Crew(Generic[Answer]):
 
     def _serve(self) -> None:
         guest: Guest | None = None
+        again: list[int] = []
         try:
-            while (number := self._next()) is not None:
-                guest = self._answer(guest, number)
+            while numbers := self._next(again):
+                guest = guest or self._hired()
+                guest, again = self._answer(guest, numbers)
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that takes the answers
             if not self._closing:
                 self._answers.put(error)
@@ -143,24 +163,45 @@ class Crew(Generic[Answer]):
                 self._dismiss(guest)
             self._answers.put(None)
 
-    def _answer(self, guest: Guest | None, number: int) -> Guest:
-        """The guest that answered, for the next piece."""
-        while True:
-            if guest is None:
-                guest = self._hired()
-            self.began = self.began or time.monotonic()
-            try:
-                answer = self._ask(guest, number)
-            except Unanswered as failed:
-                self._dismiss(guest)
-                guest = None
-                self._judge(number, failed.error)
-            except BaseException:
-                self._dismiss(guest)
-                raise
-            else:
-                self._answers.put((number, answer))
-                return guest
+    def _answer(self, guest: Guest, numbers: list[int]) -> tuple[Guest | None, list[int]]:
+        """The guest for what comes next, and a piece that this thread is to ask a fresh one for."""
+        self.began = self.began or time.monotonic()
+        try:
+            asked = self._ask(guest, numbers)
+        except Unanswered as failed:
+            self._dismiss(guest)
+            self._room.release()
+            return None, self._blame(numbers, failed.error)
+        except BaseException:
+            self._dismiss(guest)
+            raise
+        done, rest = numbers[: asked.done], numbers[asked.done :]
+        self._answers.put((done, asked.answer))
+        if asked.error is None:
+            self._give_back(rest)
+            return guest, []
+        self._give_back(rest[1:])
+        self._dismiss(guest)
+        return None, self._blame(rest[:1], asked.error)
+
+    def _blame(self, numbers: list[int], error: GuestError) -> list[int]:
+        """The piece to try again, if it is known which one failed and that was its first time."""
+        if error.kind == FailureKind.CANCELLED:
+            self._run.check_cancelled()
+        if len(numbers) > 1 and error.kind not in (FailureKind.CANCELLED, FailureKind.TIMEOUT):
+            with self._lock:
+                self._alone.update(numbers)
+            self._give_back(numbers)
+            return []
+        [number, *_] = numbers
+        with self._lock:
+            attempts = 1 + (number in self._tried)
+            self._tried.add(number)
+        if attempts > 1 or error.kind in (FailureKind.CANCELLED, FailureKind.TIMEOUT):
+            raise PieceFailed(number, error, attempts)
+        if error.kind == FailureKind.MEMORY and self._size > 1:
+            raise Starved
+        return [number]
 
     def _hired(self) -> Guest:
         try:
@@ -177,24 +218,28 @@ class Crew(Generic[Answer]):
             raise RuntimeError("the crew is being closed")
         return guest
 
-    def _judge(self, number: int, error: GuestError) -> None:
-        """Returns if the piece may be tried once more."""
-        if error.kind == FailureKind.CANCELLED:
-            self._run.check_cancelled()
-        with self._lock:
-            attempts = 1 + (number in self._tried)
-            self._tried.add(number)
-        if attempts > 1 or error.kind in (FailureKind.CANCELLED, FailureKind.TIMEOUT):
-            raise PieceFailed(number, error, attempts)
-        if error.kind == FailureKind.MEMORY and self._size > 1:
-            raise Starved
-
-    def _next(self) -> int | None:
+    def _next(self, again: list[int]) -> list[int]:
+        """What to ask for, as soon as there is room for the answer; nothing at the end."""
         while not self._room.acquire(timeout=1):
             if self._closing:
-                return None
+                return []
         with self._lock:
-            return self._waiting.popleft() if self._waiting and not self._closing else None
+            if self._closing:
+                return []
+            if again:
+                return again
+            # Towards the end fewer at a time, so that all guests have something to do.
+            count = min(self._most, max(1, len(self._waiting) // (2 * self._size)))
+            taken: list[int] = []
+            while self._waiting and len(taken) < count and not (taken and self._waiting[0] in self._alone):
+                taken.append(self._waiting.popleft())
+                if taken[0] in self._alone:
+                    break
+            return taken
+
+    def _give_back(self, numbers: list[int]) -> None:
+        with self._lock:
+            self._waiting.extendleft(reversed(numbers))
 
     def _dismiss(self, guest: Guest) -> None:
         guest.kill()

@@ -15,8 +15,8 @@ from typing import IO, NamedTuple, TypeVar
 
 import msgspec
 
-from modelyard.batch_predictions.chunks import Failure, Kept, KeptChunks, Plan, Told
-from modelyard.batch_predictions.crew import Crew, NotHired, PieceFailed, Starved, Unanswered
+from modelyard.batch_predictions.chunks import Chunk, Failure, Kept, KeptChunks, Plan, Told
+from modelyard.batch_predictions.crew import Asked, Crew, NotHired, PieceFailed, Starved, Unanswered
 from modelyard.database import JsonObject
 from modelyard.deployments.replicas.replica import opened_files
 from modelyard.environments import Environment, EnvironmentFailure, Environments
@@ -29,11 +29,15 @@ from modelyard.models.sizes import CpuSize, Size
 from modelyard.models.training import clean, usage_of
 from modelyard.models.versions import Deployable
 from modelyard.sandbox import Guest, GuestError, GuestNotStarted, Limits, Sandbox, SandboxUnavailable
+from modelyard.sandbox.channel import WireError
 from modelyard.sandbox.failures import FailureKind
 from modelyard.sandbox.limits import Usage
 from modelyard.sandbox.scratch import ScratchRefused
 from modelyard.storage import Table
 
+#: Chunks that a guest is asked for at once, and seconds after which it begins no further one: a function that takes no
+#: time shall not wait for us after each chunk, and of one that takes its time each chunk shall be kept at once.
+_AT_ONCE, _WITHIN_S = 8, 0.1
 #: Seconds without an answer after which what was kept is made durable.
 _TICK_S = 0.05
 Reply = TypeVar("Reply", bound=msgspec.Struct)
@@ -81,15 +85,24 @@ class _Opened(msgspec.Struct, frozen=True):
     rows: int
 
 
-class _Answered(Told, frozen=True):
-    path: str
+class _Part(Told, frozen=True):
+    """A chunk, and where in the guest's file its predictions lie."""
+
+    offset: int
     size: int
 
 
-class _Done(NamedTuple):
-    """A chunk's predictions, in a file of the guest's that is open."""
+class _Answered(msgspec.Struct, frozen=True):
+    path: str
+    size: int
+    done: list[_Part]
+    error: WireError | None
 
-    answered: _Answered
+
+class _Done(NamedTuple):
+    """Predictions of some chunks, in a file of the guest's that is open."""
+
+    parts: list[_Part]
     stream: IO[bytes]
 
 
@@ -172,11 +185,11 @@ class _Batch:
         self._kept.close()
 
     def _round(self, missing: Sequence[int], done: dict[int, Kept], tried: set[int]) -> None:
-        crew = Crew[_Done](self._run, self._size, self._hire, self._ask)
+        crew = Crew[_Done](self._run, self._size, self._hire, self._ask, _AT_ONCE)
         try:
             for found in crew.work(missing, tried=tried, tick_s=_TICK_S):
                 if found is not None:
-                    done[found[0]] = self._keep(*found)
+                    done.update(self._keep(*found))
                 if found is None or self._kept.is_due:
                     self._settle()
             self._settle()
@@ -190,12 +203,14 @@ class _Batch:
             peak = max(self._used.peak_memory_bytes, used.peak_memory_bytes)
             self._used = Usage(peak, self._used.cpu_s + used.cpu_s)
 
-    def _keep(self, number: int, found: _Done) -> Kept:
-        answered, chunk = found.answered, self._chunks[number]
-        told = Told(answered.rows, answered.failed, answered.first_failure, answered.fields, answered.schema)
+    def _keep(self, numbers: Sequence[int], found: _Done) -> dict[int, Kept]:
+        kept = {}
         with found.stream:
-            kept = self._kept.keep(chunk, found.stream, answered.size, told)
-        self._counts = Counts(self._counts.total + told.rows, self._counts.failed + told.failed)
+            for number, part in zip(numbers, found.parts, strict=True):
+                told = Told(part.rows, part.failed, part.first_failure, part.fields, part.schema)
+                place = part.offset, part.size
+                kept[number] = self._kept.keep(self._chunks[number], found.stream, place, told)
+                self._counts = Counts(self._counts.total + told.rows, self._counts.failed + told.failed)
         return kept
 
     def _settle(self) -> None:
@@ -217,17 +232,28 @@ class _Batch:
             raise
         return guest
 
-    def _ask(self, guest: Guest, number: int) -> _Done:
-        chunk = self._chunks[number]
-        message: JsonObject = {"start": chunk.start, "rows": chunk.rows}
-        answered = self._call(guest, "predict_chunk", message, _Answered)
-        if answered.rows != chunk.rows or not 0 <= answered.failed <= chunk.rows:
-            raise self._nonsense(f"{answered.rows} rows of {chunk.rows}")
+    def _ask(self, guest: Guest, numbers: list[int]) -> Asked[_Done]:
+        chunks = [self._chunks[number] for number in numbers]
+        asked: JsonObject = {"chunks": [[each.start, each.rows] for each in chunks], "within_s": _WITHIN_S}
+        answered = self._call(guest, "predict_chunks", asked, _Answered)
         stream = guest.open(answered.path)
-        if not 0 < answered.size == os.fstat(stream.fileno()).st_size:
+        try:
+            self._check(answered, chunks, os.fstat(stream.fileno()).st_size)
+        except BaseException:
             stream.close()
-            raise self._nonsense(f"{answered.size} bytes")
-        return _Done(answered, stream)
+            raise
+        error = guest.told(answered.error) if answered.error is not None else None
+        return Asked(_Done(answered.done, stream), len(answered.done), error)
+
+    def _check(self, answered: _Answered, chunks: Sequence[Chunk], size: int) -> None:
+        """Raises unless what the guest says can be: a guest may be anybody's code."""
+        if not len(answered.done) + (answered.error is not None) <= len(chunks) or not answered.done:
+            raise self._nonsense(f"{len(answered.done)} chunks of {len(chunks)}")
+        for part, chunk in zip(answered.done, chunks, strict=False):
+            if part.rows != chunk.rows or not 0 <= part.failed <= chunk.rows:
+                raise self._nonsense(f"{part.rows} rows of {chunk.rows}")
+            if part.offset < 0 or part.size <= 0 or part.offset + part.size > size:
+                raise self._nonsense(f"{part.size} bytes from {part.offset} on of {size}")
 
     def _call(
         self, guest: Guest, task: str, message: JsonObject, kind: type[Reply], descriptors: Sequence[int] = ()

@@ -14,7 +14,7 @@ from typing import IO
 import msgspec
 
 from modelyard.batch_predictions.chunks import Kept
-from modelyard.batch_predictions.crew import Crew, NotHired, PieceFailed, Starved, Unanswered
+from modelyard.batch_predictions.crew import Asked, Crew, NotHired, PieceFailed, Starved, Unanswered
 from modelyard.batch_predictions.predicting import Predicted, PredictionsFailed, Work, cores_of, memory_of
 from modelyard.database import JsonObject
 from modelyard.datasets.arrivals import BadTable, collect_table
@@ -88,11 +88,13 @@ def make_table(run: RunContext, work: Work, predicted: Predicted, layout: Layout
 def _write_lines(writing: "_Writing", chunks: Sequence[Kept], blob: BlobWriter) -> None:
     """Appends the lines of each chunk; a result without rows may have a head."""
     limit, by_number = writing.limits.scratch_bytes, {kept.chunk.number: kept for kept in chunks}
-    crew = Crew[tuple[int, IO[bytes]]](
-        writing.run, writing.size, writing.hire, lambda guest, number: writing.lines(guest, by_number.get(number))
-    )
+
+    def ask(guest: Guest, numbers: list[int]) -> Asked[tuple[int, IO[bytes]]]:
+        return Asked(writing.lines(guest, by_number.get(numbers[0])), 1)
+
+    crew = Crew[tuple[int, IO[bytes]]](writing.run, writing.size, writing.hire, ask)
     try:
-        for _, (size, stream) in crew.work_in_order(sorted(by_number) or [0]):
+        for size, stream in crew.work_in_order(sorted(by_number) or [0]):
             with stream:
                 _append(blob, stream, size, limit)
     except (NotHired, PieceFailed) as failed:

@@ -200,12 +200,13 @@ class Guest:
                 hear.heard(frame.first, frame.steps)
             elif frame.event == "reply" and (frame.result is None) != (frame.error is None):
                 self._output.drain()
-                return Reply(frame.result, self._told(frame.error) if frame.error else None)
+                return Reply(frame.result, self.told(frame.error) if frame.error else None)
             else:
                 raise ChannelGarbage("an answer that is none")
         raise Stopped(failures.timeout_error(limit_s or 0))
 
-    def _told(self, error: WireError) -> GuestError:
+    def told(self, error: WireError) -> GuestError:
+        """A failure that the guest tells, as users are told it."""
         if error.kind == "memory":
             said = failures.memory_error(self.limits)
             return GuestError(said.kind, said.type, said.value, error.traceback)

@@ -1,23 +1,27 @@
-"""The tasks `predict_table` and `predict_chunk`: rows of a table through a model, a numbered chunk at a time.
+"""The tasks `predict_table` and `predict_chunks`: rows of a table through a model, some chunks at a time.
 
-`predict_table` brings the model to life, once, and maps the table; each `predict_chunk` then predicts the rows that it
-names and leaves their predictions in one file (`predictions`), which the host opens before it asks for more. So memory
-and disk hold no more than one chunk, several guests share a table, and a chunk that was kept is never predicted again.
+`predict_table` brings the model to life, once, and maps the table; each `predict_chunks` then predicts as many of the
+chunks that it names as a moment allows, and leaves their predictions in one file (`predictions`), which the host opens
+before it asks for more. So memory holds no more than one chunk, and disk some, several guests share a table, and a chunk
+that was kept is never predicted again.
 """
 
 import mmap
 import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import frames, model, predictions
+from . import failures, frames, model, predictions
 
 if TYPE_CHECKING:
     from .work import Work
 
-#: Where the predictions of the newest chunk lie, relative to the working directory.
+#: Where the predictions of the newest chunks lie, relative to the working directory.
 FOLDER = ".modelyard/predictions"
-PATH = f"{FOLDER}/chunk"
+PATH = f"{FOLDER}/chunks"
+#: Each chunk's predictions begin at a multiple of this.
+_ALIGNED = 64
 #: Of the table so much is handed to a function before what it wrote into its rows is forgotten.
 _FORGET_BYTES = 256 * 1024**2
 
@@ -49,26 +53,49 @@ def predict_table(work: "Work") -> dict[str, object]:
     return {"rows": table.num_rows}
 
 
-def predict_chunk(work: "Work") -> dict[str, object]:
-    """Message: start and rows. The answer counts failures, and says what the predictions at PATH are made of."""
+def predict_chunks(work: "Work") -> dict[str, object]:
+    """Message: chunks (pairs of start and rows), within_s. The first is predicted, and more while there is time.
+
+    The answer says of each that was predicted what became of it, and where in the file at PATH its predictions lie.
+    What was raised for the first is raised; for a later one it is told, since those before it are of use.
+    """
+    import pyarrow
+
     message: dict[str, Any] = work.message
-    batch, start = _batches[0], int(message["start"])
-    part = batch.table.slice(start, int(message["rows"]))
-    failed = predictions.Failures(start)
-    found = _many(batch, part) if batch.model.has_predict_many else _one_by_one(batch, part, failed)
+    ends, done = time.monotonic() + float(message["within_s"]), list[dict[str, object]]()
+    error: dict[str, object] | None = None
     if os.path.exists(PATH):
         os.unlink(PATH)  # the host may still read it
-    written = predictions.write(PATH, found, failed, wants_fields=batch.wants_fields)
+    with pyarrow.OSFile(PATH, "wb") as file:
+        for start, rows in message["chunks"]:
+            if done and time.monotonic() >= ends:
+                break
+            try:
+                done.append(_predict(_batches[0], int(start), int(rows), file))
+            except BaseException as raised:  # whatever it is, the host is told of it
+                if not done:
+                    raise
+                error = failures.describe(raised)
+                break
+    return {"path": PATH, "size": os.path.getsize(PATH), "done": done, "error": error}
+
+
+def _predict(batch: _Batch, start: int, rows: int, file: Any) -> dict[str, object]:
+    part, failed = batch.table.slice(start, rows), predictions.Failures(start)
+    found = _many(batch, part) if batch.model.has_predict_many else _one_by_one(batch, part, failed)
+    file.write(bytes(-file.tell() % _ALIGNED))
+    offset = file.tell()
+    written = predictions.write(file, found, failed, wants_fields=batch.wants_fields)
     del found
     _forget(batch, part.nbytes)
     return {
         "rows": part.num_rows,
         "failed": failed.count,
         "first_failure": failed.first,
-        "path": PATH,
-        "size": os.path.getsize(PATH),
         "fields": written.fields,
         "schema": written.schema,
+        "offset": offset,
+        "size": file.tell() - offset,
     }
 
 

@@ -78,24 +78,23 @@ def typed(found: Any) -> "pyarrow.Array | None":
         return None
 
 
-def write(path: str, found: Any, failed: Failures, *, wants_fields: bool) -> Written:
-    """Writes an array of `typed`, or a sequence of results; those without a JSON form are noted as failed."""
+def write(file: Any, found: Any, failed: Failures, *, wants_fields: bool) -> Written:
+    """Adds an array of `typed`, or a sequence of results, to a file; what has no JSON form is noted as failed."""
     import pyarrow
 
     array = found if isinstance(found, pyarrow.Array) else None
     if array is None and found and len(failed.rows) < len(found):
         array = typed(found)
-    with pyarrow.OSFile(path, "wb") as file:
-        if array is None:
-            fields, schema = _write_json(file, found, failed, wants_fields=wants_fields), ""
-        else:
-            described = pyarrow.schema([(PREDICTION, array.type)])
-            with pyarrow.ipc.new_stream(file, described) as out:
-                out.write_batch(pyarrow.RecordBatch.from_arrays([array], schema=described))
-            fields = [[field.name] for field in array.type] if _is_struct(array.type) else [[]]
-            schema = base64.b64encode(described.serialize()).decode()
-        if failed.rows:
-            _write_errors(file, failed)
+    if array is None:
+        fields, schema = _write_json(file, found, failed, wants_fields=wants_fields), ""
+    else:
+        described = pyarrow.schema([(PREDICTION, array.type)])
+        with pyarrow.ipc.new_stream(file, described) as out:
+            out.write_batch(pyarrow.RecordBatch.from_arrays([array], schema=described))
+        fields = [[field.name] for field in array.type] if _is_struct(array.type) else [[]]
+        schema = base64.b64encode(described.serialize()).decode()
+    if failed.rows:
+        _write_errors(file, failed)
     return Written(fields if wants_fields else [], schema)
 
 

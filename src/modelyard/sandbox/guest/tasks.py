@@ -18,7 +18,7 @@ TASKS = {
     "replica": "replica:replica",
     "lookup": "lookup:lookup",
     "predict_table": "predict_table:predict_table",
-    "predict_chunk": "predict_table:predict_chunk",
+    "predict_chunks": "predict_table:predict_chunks",
     "result_open": "result_lines:result_open",
     "result_lines": "result_lines:result_lines",
     "table_open": "result_table:table_open",
