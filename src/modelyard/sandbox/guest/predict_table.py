@@ -2,8 +2,8 @@
 
 `predict_table` brings the model to life, once, and maps the table; each `predict_chunks` then predicts as many of the
 chunks that it names as a moment allows, and leaves their predictions in one file (`predictions`), which the host opens
-before it asks for more. So memory holds no more than one chunk, and disk some, several guests share a table, and a chunk
-that was kept is never predicted again.
+before it asks for more. So memory holds no more than one chunk, several guests share a table, and a chunk that was kept
+is never predicted again.
 """
 
 import mmap

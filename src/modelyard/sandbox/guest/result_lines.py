@@ -8,7 +8,6 @@ from the files that `predict_table` left. Values are made a column at a time; ro
 
 import base64
 import csv
-import io
 import json
 import math
 import os
@@ -220,9 +219,20 @@ def _csv_column(column: "pyarrow.ChunkedArray") -> list[Any]:
 
 
 def _csv_text(rows: Any) -> bytes:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue().encode(errors="backslashreplace")
+    written = _Rows()
+    csv.writer(written, lineterminator="\r\n").writerows(rows)
+    return "".join(written.rows).encode(errors="backslashreplace")
+
+
+class _Rows:
+    """Rows as a writer of CSV gives them. It puts a carriage return between quotes only where rows end in one."""
+
+    def __init__(self) -> None:
+        self.rows: list[str] = []
+
+    def write(self, row: str) -> None:
+        """Takes a row, and ends it as lines end."""
+        self.rows.append(row.removesuffix("\r\n") + "\n")
 
 
 def _values(column: "pyarrow.ChunkedArray") -> list[Any]:
