@@ -360,3 +360,22 @@ def test_calls_per_second_count_lookups(yard: Yard, client: abacusai.ApiClient) 
         for _ in range(20)
     ]
     assert {answer.status_code for answer in answers} == {200, 429}
+
+
+def test_a_new_version_of_the_group_goes_to_its_deployment_where_that_is_wanted(store: Store) -> None:
+    following, staying = store.deploy(), store.deploy(auto_deploy=False)
+    [first] = store.client.list_feature_group_versions(store.group_id)
+    second = add_table_version(store.yard, store.group_id, {**PEOPLE, "age": [1, 2, 3, 4]})
+
+    def version_of(deployment: Deployment) -> str:
+        return str(store.client.describe_deployment(deployment.deployment_id).feature_group_version)
+
+    wait_until(lambda: version_of(following) == second, 60)
+    assert [row["age"] for row in store.look_up(following, {"user_id": "ann"})] == [1]
+    assert version_of(staying) == first.id
+    following.set_feature_group_version(first.id)
+    wait_until(lambda: version_of(following) == first.id, 60)
+    third = add_table_version(store.yard, store.group_id, {"other": [1]})
+    wait_until(lambda: "has no column user_id" in str(store.client.describe_deployment(following.id).error), 60)
+    assert version_of(following) == first.id
+    assert third not in (version_of(following), version_of(staying))

@@ -11,7 +11,7 @@ import time
 
 from sqlalchemy import select
 
-from modelyard.deployments import progress
+from modelyard.deployments import following, progress
 from modelyard.deployments.records import Deployment, ReplicaState, Version
 from modelyard.deployments.records import Replica as ReplicaRecord
 from modelyard.deployments.replicas import sockets
@@ -24,7 +24,7 @@ from modelyard.environments import EnvironmentFailure, Environments
 from modelyard.errors import ApiError
 from modelyard.execution import RunContext
 from modelyard.execution.liveness import machine_name
-from modelyard.ids import DeploymentId, ServingId
+from modelyard.ids import DeploymentId, FeatureGroupVersionId, ServingId
 from modelyard.sandbox import Interpreter
 
 #: In which gateways learn of a switch.
@@ -46,6 +46,8 @@ class Serving:
         #: What went wrong with the platform itself; the run is then tried again.
         self.error: Exception | None = None
         self.was_ready = False
+        #: Versions of a feature group that it has gone on to, or could not.
+        self._tried: set[FeatureGroupVersionId] = set()
         self._keepers: list[Keeper] = []
         #: Keepers whose replicas are no longer wanted, but may still have calls.
         self._parting: list[Keeper] = []
@@ -146,7 +148,12 @@ class Serving:
             wanted = set(session.scalars(rows))
             options = progress.options_of(session, self.deployment_id)
             is_wanted = progress.is_wanted(session, self.deployment_id, self.serving_id, self.run.clock())
+            newer = following.find_newer(session, self.deployment_id, self.serving_id, self._tried)
         self._scaler.adjust(options)
+        if newer is not None:
+            self._tried.add(newer)
+            with self.run.transaction() as session:
+                following.follow(session, self.deployment_id, newer)
         for replica_id, keeper in up.items():
             if replica_id not in wanted:
                 keeper.condemn(replica_id)
