@@ -110,7 +110,8 @@ class House:
         """An action's result; RuntimeError with what was answered instead."""
         verb = "GET" if action.startswith(("describe", "list", "get", "search")) else "POST"
         verb = "PATCH" if action.startswith("setDeployment") else verb
-        given = {"params": parameters} if verb == "GET" else {"json": parameters}
+        verb = "DELETE" if action.startswith(("delete", "remove")) else verb
+        given = {"params": parameters} if verb in ("GET", "DELETE") else {"json": parameters}
         url, headers = f"{self.url}/api/v0/{action}", {"apiKey": self.key}
         answer = self._session.request(verb, url, headers=headers, timeout=120, **given)  # type: ignore[arg-type]
         body = answer.json()

@@ -1,9 +1,10 @@
 """Predictions for as long as one likes while all that serves them changes: what was lost, what grew.
 
 `python -m benchmarks.soak --minutes 60` (`make soak`: ten minutes). 32 callers keep up 80 % of the rate that they reach
-at full speed, over two gateways. Meanwhile the deployment goes from one version to the other and back, every so often a
-call makes its replica end, and one gateway after the other is told to end and is replaced. The calls that end a replica
-fail, as they must; every other call that was sent must be answered.
+at full speed, over two gateways. Meanwhile the deployment goes from one version to the other and back, by a switch, by a
+canary that is promoted, and by a rollback, with a shadow in between; every so often a call makes its replica end, and one
+gateway after the other is told to end and is replaced. The calls that end a replica fail, as they must; every other call
+that was sent must be answered.
 """
 
 import argparse
@@ -50,6 +51,7 @@ class Soak:
     lost: int = 0
     #: Connections that were opened anew after an answer that said that it was the last one.
     renewed: int = 0
+    #: Steps of the rollout: every sixth of each kind.
     switches: int = 0
     kills: int = 0
     restarts: int = 0
@@ -89,6 +91,7 @@ def _prepare(house: House) -> tuple[str, str, list[str]]:
     deployment_id = house.deployed(versions[0])
     token = house.call("createDeploymentToken", projectId=project_id)["deploymentToken"]
     url = f"{house.url}/api/v0/predict?deploymentToken={token}&deploymentId={deployment_id}"
+    house.call("setDeploymentOptions", deploymentId=deployment_id, options={"keepFormerS": 10})
     return url, deployment_id, [*versions, str(again)]
 
 
@@ -105,8 +108,7 @@ async def _soak(
 
     def switch() -> None:
         done.switches += 1
-        wanted = versions[done.switches % len(versions)]
-        house.call("setDeploymentModelVersion", deploymentId=deployment_id, modelVersion=wanted)
+        _step(house, done.switches, deployment_id, versions)
 
     def look() -> None:
         before.update({name: _private_mib(house.child(name)) for name in ("gateway", "agent")})
@@ -125,6 +127,25 @@ async def _soak(
         group.create_task(_every(RESTART_S, end, lambda: asyncio.to_thread(restart)))
         await asyncio.sleep(seconds / 10)
         await asyncio.to_thread(look)
+
+
+def _step(house: House, number: int, deployment_id: str, versions: list[str]) -> None:
+    """One step of a rollout, the last one being through."""
+    while True:
+        found = house.call("describeDeployment", deploymentId=deployment_id)
+        if found["pendingModelVersion"] is None:
+            break
+        time.sleep(0.1)
+    other = next(version for version in versions if version != found["modelVersion"])
+    action, given = (
+        ("setDeploymentModelVersion", {"modelVersion": other}),
+        ("setDeploymentCanary", {"modelVersion": other, "percent": 30}),
+        ("promoteDeployment", {}),
+        ("setDeploymentShadow", {"modelVersion": other, "percent": 30}),
+        ("removeDeploymentShadow", {}),
+        ("rollbackDeployment", {}),
+    )[number % 6]
+    house.call(action, deploymentId=deployment_id, **given)
 
 
 async def _keep_up(url: str, end: float, done: Soak) -> None:
@@ -174,7 +195,7 @@ def main() -> int:
     done = soak(seconds)
     latencies = done.tally.latencies_ms
     print(
-        f"{len(latencies):,} calls at {done.rate:,.0f} a second, {done.switches} switches, "
+        f"{len(latencies):,} calls at {done.rate:,.0f} a second, {done.switches} steps of rollouts, "
         f"{done.kills} replicas ended, {done.restarts} gateways ended ({done.renewed} connections told so)"
     )
     p50, p99 = (percentile(latencies, share) for share in (0.5, 0.99))
