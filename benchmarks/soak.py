@@ -1,10 +1,10 @@
 """Predictions for as long as one likes while all that serves them changes: what was lost, what grew.
 
 `python -m benchmarks.soak --minutes 60` (`make soak`: ten minutes). 32 callers keep up 80 % of the rate that they reach
-at full speed, over two gateways. Meanwhile the deployment goes from one version to the other and back, by a switch, by a
-canary that is promoted, and by a rollback, with a shadow in between; every so often a call makes its replica end, and one
-gateway after the other is told to end and is replaced. The calls that end a replica fail, as they must; every other call
-that was sent must be answered.
+at full speed, over two gateways. Meanwhile the deployment goes from one version to the other and back, by a switch, by
+a canary that is promoted, and by a rollback, with a shadow in between; every so often a call makes its replica end, and
+one gateway after the other is told to end and is replaced. The calls that end a replica fail, as they must; every other
+call that was sent must be answered.
 """
 
 import argparse
