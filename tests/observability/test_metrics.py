@@ -4,6 +4,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 from promql_parser import parse
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from modelyard.accounts.first_run import add_user
 from modelyard.accounts.keys import create_key
@@ -211,6 +212,21 @@ def test_members_and_viewers_are_refused(guarded: Yard) -> None:
             key = create_key(session, user.user_id, "test", utc_now())[1]
         answer = requests.get(f"{guarded.url}/metrics", headers={"apiKey": key}, timeout=20)
         assert (answer.status_code, answer.json()["errorType"]) == (403, "PermissionDeniedError")
+
+
+def test_while_the_database_does_not_answer_the_token_still_opens_what_is_in_memory(tmp_path: Path) -> None:
+    with Yard(Settings.load({}, home=tmp_path, port=0, metrics_token=TOKEN), with_agent=False) as yard:
+        with yard.database.engine.begin() as connection:
+            connection.execute(text("ALTER TABLE deployments RENAME TO away"))
+            connection.execute(text("ALTER TABLE api_keys RENAME TO keys_away"))
+        samples = scrape(yard, Authorization=f"Bearer {TOKEN}")
+        assert value(samples, "modelyard_database_up") == 0
+        assert value(samples, "modelyard_gateway_open_files") > 0
+        refused = requests.get(f"{yard.url}/metrics", headers={"apiKey": yard.key}, timeout=20)
+        assert (refused.status_code, refused.json()["errorType"]) == (500, "InternalServerError")
+        with yard.database.engine.begin() as connection:
+            connection.execute(text("ALTER TABLE away RENAME TO deployments"))
+            connection.execute(text("ALTER TABLE keys_away RENAME TO api_keys"))
 
 
 def test_a_foreign_host_name_is_refused(guarded: Yard) -> None:

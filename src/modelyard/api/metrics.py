@@ -8,6 +8,7 @@ import secrets
 import threading
 import time
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,7 +17,7 @@ from modelyard.accounts.records import Role
 from modelyard.api.envelope import failure
 from modelyard.api.guard import HostGuard
 from modelyard.api.keyring import Keyring
-from modelyard.errors import ApiError, GenericPermissionDeniedError, PermissionDeniedError
+from modelyard.errors import ApiError, GenericPermissionDeniedError, InternalServerError, PermissionDeniedError
 from modelyard.ids import OrganizationId, new_id
 from modelyard.observability.exposition import CONTENT_TYPE, Exposition
 from modelyard.settings import Settings
@@ -42,6 +43,11 @@ class Metrics:
             whose = self._whose(request)
         except ApiError as error:
             return failure(error, new_id() + new_id())
+        except SQLAlchemyError:
+            # The operator's token needs no database, so a scraper sees this in `modelyard_database_up`.
+            return failure(
+                InternalServerError("The database does not answer; try again in a moment"), new_id() + new_id()
+            )
         return Response(self._text(whose), headers={"content-type": CONTENT_TYPE, "cache-control": "no-store"})
 
     def _whose(self, request: Request) -> Whose:

@@ -165,14 +165,15 @@ class Logbook:
         for deployment_id, line in lines.items():
             tally = line.tally
             former, before = self._seen.get(deployment_id, (tally, NOTHING))
-            now = Sums(tally.statuses.copy(), tally.latencies.copy(), tally.seconds)
             if former is not tally:
                 before = NOTHING
-            if now.statuses != before.statuses:
-                key = (DeploymentId(deployment_id), self._minute)
-                self._rows[key] = self._rows.get(key, NOTHING).plus(now.plus(before, -1))
-                self._unwritten.add(key)
-                self._seen[deployment_id] = (tally, now)
+            if tally.statuses == before.statuses:
+                continue  # most of many deployments are silent
+            now = Sums(tally.statuses.copy(), tally.latencies.copy(), tally.seconds)
+            key = (DeploymentId(deployment_id), self._minute)
+            self._rows[key] = self._rows.get(key, NOTHING).plus(now.plus(before, -1))
+            self._unwritten.add(key)
+            self._seen[deployment_id] = (tally, now)
         self._forget_oldest()
 
     def _forget_oldest(self) -> None:

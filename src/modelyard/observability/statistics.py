@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
@@ -24,21 +24,29 @@ MOST_POINTS = 360
 class Point:
     """What came in the time of one point."""
 
-    __slots__ = ("latencies", "seconds", "start", "statuses")
+    __slots__ = ("_latencies", "seconds", "start", "statuses")
 
     def __init__(self, start: datetime) -> None:
         self.start = start
         self.statuses: Counter[str] = Counter()
-        #: By their upper bound in seconds.
-        self.latencies: Counter[float] = Counter()
+        #: By their upper bound as rows have it.
+        self._latencies: dict[str, int] = {}
         self.seconds = 0.0
 
-    def add(self, row: DeploymentStatistic) -> None:
-        """Adds one gateway's minute."""
-        self.statuses.update(row.statuses)
-        for bound, count in row.latencies.items():
-            self.latencies[math.inf if bound == "inf" else int(bound) / 1e6] += count
-        self.seconds += row.seconds
+    def add(self, statuses: Mapping[str, int], latencies: Mapping[str, int], seconds: float) -> None:
+        """Adds one gateway's minute. A week has tens of thousands of them."""
+        for status, count in statuses.items():
+            self.statuses[status] += count
+        known = self._latencies
+        for bound, count in latencies.items():
+            known[bound] = known.get(bound, 0) + count
+        self.seconds += seconds
+
+    @property
+    def latencies(self) -> "Counter[float]":
+        """Calls by the upper bound of their time in seconds."""
+        counts = self._latencies.items()
+        return Counter({math.inf if bound == "inf" else int(bound) / 1e6: count for bound, count in counts})
 
     @property
     def calls(self) -> int:
@@ -96,11 +104,14 @@ def read_points(session: Session, deployment_id: DeploymentId, start: datetime, 
     """Every point from the one that `start` is in to the last one before `end`, those without calls among them."""
     width = next((width for width in WIDTHS if (end - start) / width <= MOST_POINTS), WIDTHS[-1])
     first = _floor(start, width)
-    points = {moment: Point(moment) for moment in _moments(first, end, width)}
-    mine = (DeploymentStatistic.deployment_id == deployment_id, DeploymentStatistic.minute.between(first, end))
-    for row in session.scalars(select(DeploymentStatistic).where(*mine, DeploymentStatistic.minute < end)):
-        points[_floor(row.minute, width)].add(row)
-    return list(points.values())
+    found = [Point(moment) for moment in _moments(first, end, width)]
+    row = DeploymentStatistic
+    rows = select(row.minute, row.statuses, row.latencies, row.seconds).where(
+        row.deployment_id == deployment_id, row.minute >= first, row.minute < end
+    )
+    for minute, statuses, latencies, seconds in session.execute(rows):
+        found[(minute - first) // width].add(statuses, latencies, seconds)
+    return found
 
 
 def _moments(first: datetime, end: datetime, width: timedelta) -> Iterator[datetime]:

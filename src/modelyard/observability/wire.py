@@ -16,6 +16,7 @@ class PredictionLogRecord(msgspec.Struct, frozen=True, kw_only=True, rename="cam
     #: The JSON of the call: `queryData` and further arguments. Of one that was longer than what is kept:
     #: `{"isCut": true, "bytes": its size, "start": its beginning}`; null where none is kept.
     query: msgspec.Raw | None
+    #: A whole number in the SDK's class; here with its fraction, as many calls take less than one.
     query_time_ms: float
     timestamp_ms: str
     #: `{"result": ...}`, or `{"error": ..., "errorType": ...}`; cut as the query is.
