@@ -179,6 +179,41 @@ def test_an_attempt_that_lost_its_run_writes_no_step_more(yard: Yard) -> None:
     assert training.steps() == []
 
 
+HOSTILE = """
+def train():
+    import json, os, socket, struct
+    wire = socket.socket(fileno=os.dup(3))
+    body = json.dumps(FRAME).encode()
+    wire.sendall(struct.pack("!I", len(body)) + body)
+    return 1
+
+
+def predict(model, query):
+    return 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        ('{"event": "steps", "first": 5, "steps": [{"a": 1}]}', "steps from 5 on, where 0 are known"),
+        ('{"event": "steps", "first": -1, "steps": [{"a": 1}]}', "steps from -1 on"),
+        ('{"event": "steps", "first": 0, "steps": [{}] * 200_001}', "more steps than metrics.jsonl may hold"),
+        ('{"event": "steps", "first": 0, "steps": [{"a": "x" * 34_000_000}]}', "more steps than metrics.jsonl"),
+        ('{"event": "steps", "first": 0, "steps": [{"a": [1]}]}', "not what it should be"),
+        ('{"event": "steps", "first": 0, "steps": [{"a": float("nan")}]}', "not what it should be"),
+        ('{"event": "steps", "first": 0}', "an answer that is none"),
+    ],
+)
+def test_steps_that_no_guest_of_ours_would_tell_end_the_training(shared_yard: Yard, frame: str, words: str) -> None:
+    model = make_model(shared_yard, functionSourceCode=HOSTILE.replace("FRAME", frame), trainingInputTables=[])
+    version = wait_for_end(shared_yard, model["latestModelVersion"]["modelVersion"])
+    assert version["status"] == "FAILED"
+    assert "The code disturbed its connection to the platform" in version["error"]
+    assert words in version["error"]
+    assert batches(shared_yard, version["modelVersion"]) == 0
+
+
 def test_the_command_line_prints_steps_as_they_come(shared_yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
     training = Training(
         shared_yard, "printed", 'print("hello")\nstep(epoch=1, loss=0.25, note="a\\nb")\nstep(epoch=2, ok=True)'

@@ -40,12 +40,12 @@ class Curve:
         """Takes steps that follow what there is, or all of them anew (`first` is 0)."""
         if first == 0 and (self._stored or self._pending):
             self._pending, self._stored, self._size, self._is_anew = [], 0, 0, True
-        if first != self._stored + len(self._pending):
-            raise ChannelGarbage(f"steps from {first} on, where {self._stored + len(self._pending)} are known")
-        self._pending += steps
-        self._size += len(msgspec.json.encode(steps))
-        if self._size > self._limit or self._stored + len(self._pending) > self._run.settings.metrics_steps:
+        known, size = self._stored + len(self._pending), self._size + len(msgspec.json.encode(steps))
+        if first != known:
+            raise ChannelGarbage(f"steps from {first} on, where {known} are known")
+        if size > self._limit or known + len(steps) > self._run.settings.metrics_steps:
             raise ChannelGarbage("more steps than metrics.jsonl may hold")
+        self._pending, self._size = [*self._pending, *steps], size
         self.tick()
 
     def tick(self) -> None:
