@@ -34,7 +34,7 @@ from tests.yard import Yard
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(600)]
 
 #: Steps that are tried where there are more: from all over the run, its first and last among them.
-MOST = 6
+MOST = 8
 
 
 class Killer:
@@ -54,7 +54,7 @@ class Killer:
         assert killed.count(True) >= len(chosen) - 2, (steps, killed)  # a log that is flushed or not moves a step
         with agent_process(self.yard.settings):
             wait_until(lambda: all(map(self._has_ended, self.targets)), 120)
-        wait_until(lambda: not guests(self.yard.settings.home))
+        wait_until(lambda: not guests(self.yard.settings.home), 60)
         return self.targets
 
     def _once(self, target: str, step: int) -> bool:
