@@ -3,6 +3,7 @@
 Read for `/metrics`, once a scrape: three short queries, and one pass over /proc for the agents of this machine.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -62,7 +63,11 @@ def take_census(session: Session, now: datetime, organization_id: OrganizationId
         .group_by(Replica.deployment_id, Replica.state)
     )
     whose = () if organization_id is None else (Run.organization_id == organization_id,)
-    runs = select(Run.kind, Run.state, func.count()).where(*whose).group_by(Run.kind, Run.state)
+    runs: Counter[tuple[str, str]] = Counter()
+    # By the columns of an index, in their order: a million runs are counted without reading a row.
+    groups = (Run.organization_id, Run.kind, Run.state)
+    for _, kind, state, count in session.execute(select(*groups, func.count()).where(*whose).group_by(*groups)):
+        runs[kind, state] += count
     alive = AgentRecord.seen_at > now - timedelta(seconds=AGENT_S)
     agents = session.scalars(select(AgentRecord).where(alive)).all()
     guests, guest_bytes, agent_bytes = _on_this_machine(agents)
@@ -72,7 +77,7 @@ def take_census(session: Session, now: datetime, organization_id: OrganizationId
             for each in deployments
         ],
         replicas={(each, state): count for each, state, count in session.execute(replicas)},
-        runs={(kind, state): count for kind, state, count in session.execute(runs)},
+        runs=runs,
         agents=len(agents),
         agent_cores=sum(agent.cores for agent in agents),
         agent_memory_gib=sum(agent.memory_gib for agent in agents),

@@ -410,6 +410,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('runs', schema=None) as batch_op:
         batch_op.create_index('ix_runs_claimable', ['state', 'not_before'], unique=False)
+        batch_op.create_index('ix_runs_counted', ['organization_id', 'kind', 'state'], unique=False)
         batch_op.create_index('ix_runs_target', ['target'], unique=False)
 
     op.create_table('source_texts',
@@ -1126,6 +1127,7 @@ def downgrade() -> None:
     op.drop_table('source_texts')
     with op.batch_alter_table('runs', schema=None) as batch_op:
         batch_op.drop_index('ix_runs_target')
+        batch_op.drop_index('ix_runs_counted')
         batch_op.drop_index('ix_runs_claimable')
 
     op.drop_table('runs')
