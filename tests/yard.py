@@ -1,6 +1,8 @@
 """A whole house inside the test's own process: the real gateway on a real port, the real agent, real guests."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -59,6 +61,22 @@ class Yard:
     def load_of(self, deployment_id: str) -> int:
         """Calls of a deployment that the gateway has under way or waiting."""
         return sum(self._parts[0].get(Logbook).lines[deployment_id].load)
+
+    @contextmanager
+    def another_gateway(self) -> Iterator[str]:
+        """The URL of a second gateway of the same house."""
+        listener = listen("127.0.0.1", 0)
+        parts = app.gateway_parts(self.house)
+        server = Server(app.gateway(self.house, parts), listener)
+        thread = threading.Thread(target=server.run, daemon=True)
+        port = listener.getsockname()[1]
+        thread.start()
+        try:
+            yield self.url.replace(str(self.settings.port), str(port))
+        finally:
+            server.stop()
+            thread.join(20)
+            parts.close()
 
     def client(self, key: str | None = None) -> abacusai.ApiClient:
         """The official client, unmodified."""

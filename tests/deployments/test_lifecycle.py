@@ -384,3 +384,21 @@ def test_a_call_whose_caller_hangs_up_before_its_turn_is_never_made(shared_yard:
         assert slow.result().status_code == 200
         assert last.result().json()["result"] == [0, 3]
     wait_until(lambda: shared_yard.load_of(deployment_id) == 0)
+
+
+def test_who_calls_by_another_gateway_does_not_suffer_for_a_call_that_ends_the_replica(
+    shared_yard: Yard, workshop: Workshop
+) -> None:
+    deployment_id, token = workshop.deploy(workshop.make_version(CRASHES)), workshop.token()
+    with shared_yard.another_gateway() as other_url, ThreadPoolExecutor(5) as pool:
+        here = f"{shared_yard.url}/api/v0/predict?deploymentToken={token}&deploymentId={deployment_id}"
+        there = here.replace(shared_yard.url, other_url)
+        assert requests.post(there, json={"queryData": {}}, timeout=60).status_code == 200
+        slow = pool.submit(requests.post, here, json={"queryData": {"sleep": 1}}, timeout=60)
+        wait_until(lambda: shared_yard.load_of(deployment_id) == 1)
+        deadly = pool.submit(requests.post, here, json={"queryData": {"exit": True}}, timeout=60)
+        wait_until(lambda: shared_yard.load_of(deployment_id) == 2)
+        others = [pool.submit(requests.post, there, json={"queryData": {}}, timeout=60) for _ in range(3)]
+        assert slow.result().status_code == 200
+        assert deadly.result().status_code == 500
+        assert [each.result().status_code for each in others] == [200] * 3

@@ -101,7 +101,7 @@ def test_every_gateway_of_a_home_is_in_each_scrape(yard: Yard, target: Target) -
         for each in (yard, other):
             found = value(scrape(each), "modelyard_predictions_total", deployment_id=target.deployment_id, status="200")
             assert found == 3
-    sockets = list((yard.settings.home / "gateways").glob("*.sock"))
+    sockets = list((yard.settings.home / "run" / "gateways").glob("*.sock"))
     assert len(sockets) == 1
 
 
@@ -235,7 +235,7 @@ def test_a_foreign_host_name_is_refused(guarded: Yard) -> None:
 
 
 def test_a_socket_that_a_killed_gateway_left_is_removed(guarded: Yard) -> None:
-    left = guarded.settings.home / "gateways" / "dead.sock"
+    left = guarded.settings.home / "run" / "gateways" / "dead.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(left))
     assert left.exists()

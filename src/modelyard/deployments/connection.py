@@ -8,13 +8,16 @@ waits for that lock, so no call is lost, and the kernel lets go of the locks of 
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
+import socket
 import time
 from collections.abc import Callable
 from typing import Protocol
 
 from modelyard.deployments.frames import HEADER, TIMED, Answer, Kind, read_answer
+from modelyard.deployments.marks import Mark
 from modelyard.deployments.routing import Place
 
 #: Seconds between two looks at how long the oldest call has been going on.
@@ -47,15 +50,15 @@ class Owner(Protocol):
     def timed_out(self, connection: "Connection", call: PendingCall) -> None:
         """The oldest call is past its limit."""
 
-    def lost(self, connection: "Connection", calls: list[PendingCall]) -> None:
-        """The connection ended with these calls unanswered, oldest first."""
+    def lost(self, connection: "Connection", begun: list[PendingCall], others: list[PendingCall]) -> None:
+        """The connection ended with these calls unanswered: those that may have been begun, and those that were not."""
 
 
 class Connection(asyncio.Protocol):
     """One connection. Lives in the event loop's thread."""
 
-    def __init__(self, place: Place, owner: Owner, timeout_s: float, answer_limit: int, lock: int) -> None:
-        self.place = place
+    def __init__(self, place: Place, owner: Owner, timeout_s: float, answer_limit: int, lock: int, mark: Mark) -> None:
+        self.place, self._mark = place, mark
         #: By request id, in the order in which they were sent.
         self.pending: dict[int, PendingCall] = {}
         self.waiting_bytes = 0
@@ -140,8 +143,15 @@ class Connection(asyncio.Protocol):
         self._release()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        calls, self.pending = list(self.pending.values()), {}
-        self._owner.lost(self, calls)
+        calls, self.pending = self.pending, {}
+        # On several threads any of them may have been begun.
+        begun = set(calls) if self.place.is_thread_safe else {self._mark.number}
+        self._mark.close()
+        self._owner.lost(
+            self,
+            [call for request_id, call in calls.items() if request_id in begun],
+            [call for request_id, call in calls.items() if request_id not in begun],
+        )
 
     def _read_last_answers(self) -> None:
         """Takes what the replica sent before it ended: a write that fails closes the transport with answers unread."""
@@ -234,14 +244,19 @@ def lock_path(socket: str) -> str:
     return socket.removesuffix(".sock") + ".lock"
 
 
-async def connect(place: Place, make: Callable[[int], Connection]) -> Connection:
+async def connect(place: Place, make: Callable[[int, Mark], Connection]) -> Connection:
     """Connects to a replica; OSError when it has gone or is being retired."""
-    lock = os.open(lock_path(place.socket), os.O_RDWR | os.O_CLOEXEC)
-    try:
+    with contextlib.ExitStack() as stack:
+        lock = os.open(lock_path(place.socket), os.O_RDWR | os.O_CLOEXEC)
+        stack.callback(os.close, lock)
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        loop = asyncio.get_running_loop()
-        _, connection = await loop.create_unix_connection(lambda: make(lock), place.socket)
-    except BaseException:
-        os.close(lock)
-        raise
+        mark = stack.enter_context(contextlib.closing(Mark()))
+        connected = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        connected.setblocking(False)
+        connected.connect(place.socket)
+        mark.hand_over(connected)
+        _, connection = await asyncio.get_running_loop().create_unix_connection(
+            lambda: make(lock, mark), sock=connected
+        )
+        stack.pop_all()
     return connection

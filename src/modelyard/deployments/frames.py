@@ -38,6 +38,8 @@ class Kind(IntEnum):
     CANCEL = 7
     #: `predict` for each of several calls, by `predict_many` where that can be; see `pack_batch`.
     PREDICT_BATCH = 8
+    #: Nothing: with it comes the memory where the replica notes which call it begins, see `marks.py`.
+    MARK = 9
 
 
 class Status(IntEnum):

@@ -226,17 +226,14 @@ class Line:
         self._routing.run_errand(lambda session: condemn(session, replica_id))
         connection.close()
 
-    def lost(self, connection: Connection, calls: list[PendingCall]) -> None:
+    def lost(self, connection: Connection, begun: list[PendingCall], others: list[PendingCall]) -> None:
         """Answers the calls that had begun and sends the others again."""
         self._forget(connection)
-        unfinished = [call for call in calls if not call.future.done()]
-        begun = len(calls) if connection.place.is_thread_safe else 1
-        for position, call in enumerate(calls):
-            if call.future.done():
-                continue
-            if position < begun:
-                call.future.set_exception(_lost_error(len(unfinished) if connection.place.is_thread_safe else 1))
-            else:
+        unfinished = [call for call in begun if not call.future.done()]
+        for call in unfinished:
+            call.future.set_exception(_lost_error(len(unfinished)))
+        for call in others:
+            if not call.future.done():
                 self._send_again(call)
         self._routing.look_again()
 
@@ -323,8 +320,8 @@ class Line:
         try:
             connection = await connect(
                 place,
-                lambda lock: Connection(
-                    place, self, settings.prediction_timeout_s, settings.prediction_answer_limit, lock
+                lambda lock, mark: Connection(
+                    place, self, settings.prediction_timeout_s, settings.prediction_answer_limit, lock, mark
                 ),
             )
         except OSError:

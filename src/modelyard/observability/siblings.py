@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from modelyard.deployments.replicas.sockets import folder
 from modelyard.observability.logbook import Logbook
 from modelyard.observability.snapshots import GatewaySnapshot, take
 from modelyard.settings import Settings
@@ -27,13 +28,12 @@ class Siblings:
 
     def __init__(self, settings: Settings, logbook: Logbook) -> None:
         self._logbook = logbook
-        self._folder = settings.home / "gateways"
+        self._folder = folder(settings, "gateways")
         self._path = self._folder / f"{logbook.gateway_id}.sock"
         self._listener: socket.socket | None = None
 
     def start(self) -> None:
         """Begins to answer others."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(self._path))
         self._listener.listen()

@@ -1,6 +1,7 @@
 """Where replicas listen: a Unix socket and a lock file each, in a folder that only this user may enter."""
 
 import fcntl
+import hashlib
 import os
 import socket
 import stat
@@ -18,11 +19,12 @@ PATH_LIMIT = 100
 _PAUSE_S = 0.02
 
 
-def folder(settings: Settings) -> Path:
+def folder(settings: Settings, name: str = "replicas") -> Path:
     """The folder of sockets, made if missing: below the home, or the temporary folder where that path is too long."""
-    place = settings.home / "run" / "replicas"
+    place = settings.home / "run" / name
     if len(os.fsencode(place)) + 20 > PATH_LIMIT:
-        place = Path(tempfile.gettempdir()) / f"modelyard-{os.getuid()}" / "replicas"
+        of_home = hashlib.sha256(os.fsencode(settings.home)).hexdigest()[:8]
+        place = Path(tempfile.gettempdir()) / f"modelyard-{os.getuid()}" / f"{name}-{of_home}"
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
     for each in (place, place.parent):
         status = each.lstat()

@@ -6,11 +6,14 @@ model is called on several threads at once; any other strictly one call at a tim
 Request: u32 length of the body, u32 number, u8 kind, body (the JSON of the call: queryData and further arguments).
 Answer: u32 length of the body, u32 number, u8 status, body (the JSON of the result, or of type, value, traceback).
 A request of kind CANCEL names by its number a call that nobody waits for: if it has not begun, it never does, and is
-answered CANCELLED; one that has begun is let run, since nothing short of ending the process would stop it.
+answered CANCELLED; one that has begun is let run, since nothing short of ending the process would stop it. With a
+request of kind MARK comes memory of the gateway, where the number of each call is noted before it begins.
 """
 
 import contextlib
 import json
+import mmap
+import os
 import selectors
 import socket
 import struct
@@ -19,7 +22,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from . import answers, batches, failures, form_data, model, timing
 from .from_datasets import Recipe
@@ -29,7 +32,17 @@ if TYPE_CHECKING:
     from .work import Work
 
 HEADER = struct.Struct("!IIB")
-PREDICT, PREDICT_MULTIPLE, PING, PREDICT_FROM_DATASETS, PREDICT_BINARY, CANCEL, PREDICT_BATCH = 1, 2, 3, 5, 6, 7, 8
+_MARK = struct.Struct("=Q")
+PREDICT, PREDICT_MULTIPLE, PING, PREDICT_FROM_DATASETS, PREDICT_BINARY, CANCEL, PREDICT_BATCH, MARK = (
+    1,
+    2,
+    3,
+    5,
+    6,
+    7,
+    8,
+    9,
+)
 OK, USER_ERROR, REFUSED, CANCELLED = 0, 1, 2, 3
 #: Bytes that are read to see whether calls behind a slow one have been cancelled.
 READ_AHEAD = 8 * 1024**2
@@ -182,6 +195,7 @@ class Server:
                 connection.send(HEADER.pack(0, number, CANCELLED))
                 continue
             began = time.monotonic()
+            connection.mark(number)
             # Sent before the next call begins: a call that ends this process takes no other's answer along.
             connection.send(self._answer(number, kind, body))
             now = time.monotonic()
@@ -203,17 +217,32 @@ class Connection:
         self.cancelled: set[int] = set()
         #: Calls that a thread has, or will have, by their numbers.
         self.under_way: dict[int, Future[None]] = {}
+        self._is_greeted, self._memory = False, cast("mmap.mmap | None", None)
         self._received = bytearray()
         self._lock = threading.Lock()
 
     def fill(self) -> bool:
         """Reads what has come; False at the end of the connection."""
         try:
-            data = self.socket.recv(1 << 18)
+            data = self.socket.recv(1 << 18) if self._is_greeted else self._greet()
         except OSError:
             return False
         self._received += data
         return bool(data)
+
+    def _greet(self) -> bytes:
+        """The first bytes, with which the memory for the mark comes, if any does."""
+        self._is_greeted = True
+        data, descriptors, *_ = socket.recv_fds(self.socket, 1 << 18, 1)
+        for descriptor in descriptors:
+            self._memory = mmap.mmap(descriptor, _MARK.size)
+            os.close(descriptor)
+        return data
+
+    def mark(self, number: int) -> None:
+        """Notes that a call begins: should it end this process, the gateway knows which one it was."""
+        if self._memory is not None:
+            _MARK.pack_into(self._memory, 0, number + 1)
 
     def fill_more(self) -> bool:
         """Reads what has come meanwhile, without waiting; False if nothing has."""
@@ -240,7 +269,8 @@ class Connection:
             end = at + HEADER.size + length
             if len(received) < end:
                 break
-            found.append((number, kind, bytes(received[at + HEADER.size : end])))
+            if kind != MARK:
+                found.append((number, kind, bytes(received[at + HEADER.size : end])))
             at = end
         del received[:at]
         return found
