@@ -1,12 +1,12 @@
 """Batch predictions over 5 million rows of 20 numbers with scikit-learn, beside the bare function over the same table.
 
-The time of a batch is that from the moment when its first guest was ready until the predictions of the last chunk lay
-safely on the disk, as the platform wrote it down. The bare function has the same table in memory, as one DataFrame a
-process, in as many processes as there are cores, each with its share of the rows; it gets blocks of as many rows as a
-chunk has, is called on some of them first, and what it gives is thrown away. Both in turn, in the same environment. As
-many warm guests wait as there are cores.
-Models: a logistic regression, which costs next to nothing, and a gradient boosting, as functions usually cost. `whole`
-is the time of a version from its start to its end: guests, packages, the result as text or as a feature group.
+The time of a batch is what its guests worked, each from the moment when it was ready, model loaded and table mapped,
+with every exchange between them and the agent, and then until the last predictions lay safely on the disk, as the
+platform wrote it down. The bare function has the same table in memory, as one DataFrame a process, in as many processes
+as there are cores, each with its share of the rows; it gets blocks of as many rows as a chunk has, is called on some of
+them first, and what it gives is thrown away. Both in turn, in the same environment. As many warm guests wait as there
+are cores. Models: a logistic regression, which costs next to nothing, and a gradient boosting, as functions usually
+cost. `whole` is a version from its start to its end: guests, packages, the result as text or as a feature group.
 """
 
 import json

@@ -83,8 +83,8 @@ class Crew(Generic[Answer]):
         self._room = threading.Semaphore(_AHEAD * size)
         self._answers: queue.SimpleQueue[tuple[list[int], Answer] | BaseException | None] = queue.SimpleQueue()
         self._closing = False
-        #: When the first piece was begun, as time.monotonic has it.
-        self.began: float | None = None
+        #: Seconds from question to answer, of all guests together.
+        self.asked_s = 0.0
 
     def work(
         self, numbers: Sequence[int], *, tried: set[int] | None = None, tick_s: float | None = None
@@ -165,7 +165,7 @@ class Crew(Generic[Answer]):
 
     def _answer(self, guest: Guest, numbers: list[int]) -> tuple[Guest | None, list[int]]:
         """The guest for what comes next, and a piece that this thread is to ask a fresh one for."""
-        self.began = self.began or time.monotonic()
+        began = time.monotonic()
         try:
             asked = self._ask(guest, numbers)
         except Unanswered as failed:
@@ -175,6 +175,8 @@ class Crew(Generic[Answer]):
         except BaseException:
             self._dismiss(guest)
             raise
+        with self._lock:
+            self.asked_s += time.monotonic() - began
         done, rest = numbers[: asked.done], numbers[asked.done :]
         self._answers.put((done, asked.answer))
         if asked.error is None:

@@ -157,8 +157,8 @@ class _Batch:
         self._counts = Counts(0, 0)
         self._size = 1
         self._used = Usage()
-        #: From the moment when the first guest was ready.
-        self._predicting_s = 0.0
+        #: What a guest that was ready worked, and what it took to make the last chunks durable.
+        self._predicting_s = self._settling_s = 0.0
 
     def predict(self) -> Predicted:
         """Every chunk that is missing."""
@@ -198,7 +198,7 @@ class _Batch:
         except PieceFailed as failed:
             raise self._failed(failed.error, self._told_of(failed)) from failed
         finally:
-            self._predicting_s += time.monotonic() - crew.began if crew.began is not None else 0
+            self._predicting_s += crew.asked_s / self._size + self._settling_s
             used = crew.used
             peak = max(self._used.peak_memory_bytes, used.peak_memory_bytes)
             self._used = Usage(peak, self._used.cpu_s + used.cpu_s)
@@ -214,7 +214,9 @@ class _Batch:
         return kept
 
     def _settle(self) -> None:
+        began = time.monotonic()
         if self._kept.settle():
+            self._settling_s = time.monotonic() - began
             self._on_progress(self._counts)
 
     def _hire(self) -> Guest:
