@@ -23,7 +23,7 @@ def train():
 
 def predict(model, query, **kwargs):
     if query.get("raise"):
-        raise ValueError("no such concrete")
+        raise ValueError("no such concrete" + "!" * query.get("more", 0))
     return {"answer": query["x"] * 2}
 """
 
@@ -86,6 +86,10 @@ def test_the_official_client_reads_what_was_asked_and_answered(target: Target) -
 def test_long_bodies_are_cut_and_say_so(target: Target) -> None:
     target.ask({"x": "y" * 10_000})
     (record,) = target.logs(1)
+    target.ask({"raise": True, "more": 10_000})
+    failed, _ = target.logs(2)
+    assert failed.response["isCut"] is True
+    assert failed.response["bytes"] > 10_000
     assert record.query["isCut"] is True
     assert record.query["bytes"] > 10_000
     assert record.query["start"].startswith('{"queryData"')

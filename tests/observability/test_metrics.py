@@ -234,6 +234,15 @@ def test_a_foreign_host_name_is_refused(guarded: Yard) -> None:
     assert requests.get(f"{guarded.url}/metrics", headers=headers, timeout=20).status_code == 403
 
 
+def test_a_home_whose_path_is_too_long_for_a_socket_has_metrics_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = tmp_path / ("long" * 30)
+    with Yard(Settings.load({}, home=home, port=0), with_agent=False) as yard:
+        assert value(scrape(yard), "modelyard_gateway_open_files") > 0
+    assert "other gateways can't ask this one" in caplog.text
+
+
 def test_a_socket_that_a_killed_gateway_left_is_removed(guarded: Yard) -> None:
     left = guarded.settings.home / "run" / "gateways" / "dead.sock"
     with socket.socket(socket.AF_UNIX) as dead:

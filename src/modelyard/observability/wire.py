@@ -19,7 +19,7 @@ class PredictionLogRecord(msgspec.Struct, frozen=True, kw_only=True, rename="cam
     #: A whole number in the SDK's class; here with its fraction, as many calls take less than one.
     query_time_ms: float
     timestamp_ms: str
-    #: `{"result": ...}`, or `{"error": ..., "errorType": ...}`; cut as the query is.
+    #: `{"result": ...}`, or `{"error": ..., "errorType": ...}`; cut as the query is, an error with `isCut` beside it.
     response: msgspec.Raw | None
     #: Beyond the SDK's class: the HTTP status, the action, and the sizes of what was asked and answered.
     http_status: int
@@ -85,8 +85,11 @@ def _rounded(value: float | None) -> float | None:
 
 def _response(record: PredictionLog) -> msgspec.Raw | None:
     if record.error_type is not None:
-        said = (record.response or b"").decode("utf-8", "replace")
-        return msgspec.Raw(msgspec.json.encode({"error": said, "errorType": record.error_type}))
+        kept = record.response or b""
+        told: dict[str, object] = {"error": kept.decode("utf-8", "replace"), "errorType": record.error_type}
+        if len(kept) < record.response_size:
+            told |= {"isCut": True, "bytes": record.response_size}
+        return msgspec.Raw(msgspec.json.encode(told))
     shown = _shown(record.response, record.response_size)
     if shown is None or record.response_size > len(record.response or b""):
         return shown
