@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from modelyard.clock import utc_now
 from modelyard.deployments import tables
 from modelyard.deployments.changes import note_change
-from modelyard.deployments.exporting import forget_destination
+from modelyard.deployments.exporting import export_served, forget_destination
 from modelyard.deployments.holding import KIND, hold, note_progress, release
 from modelyard.deployments.options import read_options
 from modelyard.deployments.records import TRANSITIONS, Deployment, DeploymentStatus, Replica, Role, Version
@@ -159,6 +159,7 @@ def take_over(session: Session, deployment: Deployment, version: Version, servin
     deployment.serving_id, deployment.deployed_at, deployment.error = serving_id, now, None
     keep_s = read_options(deployment.options).keep_former_s
     keep_former(session, deployment, before, served_before, now, keep_s)
+    export_served(session, deployment)
     hold(session, deployment)
     note_change(session)
 
