@@ -168,3 +168,18 @@ def test_failed_rows_and_predictions_of_several_shapes_become_columns_too(bench:
     assert found["error"].iloc[2] == "ValueError: three"
     assert found["prediction_b_c"].iloc[1] == "two"
     assert bench.csv(version)["prediction.a"].fillna(0).tolist() == [1, 0, 0]
+
+
+@pytest.mark.sandbox
+def test_polars_and_arrow_go_in_and_come_out(bench: Bench) -> None:
+    for form, result in (
+        ("polars.DataFrame", "queries.select(polars.col('x') * model, label=polars.lit('a'))"),
+        ("pyarrow.Table", "pyarrow.table({'x': [x * model for x in queries['x'].to_pylist()], 'label': ['a', 'a']})"),
+    ):
+        source = "import polars\nimport pyarrow\n\n\ndef train(*tables):\n    return 10\n\n\n"
+        source += f"def predict_many(model, queries: {form}):\n    return {result}\n"
+        version = bench.predict(bench.deploy(source, bench.table(x=[1, 2])), resultInputColumns=["x"])
+        assert [line["prediction"] for line in bench.lines(version)] == [
+            {"x": 10, "label": "a"},
+            {"x": 20, "label": "a"},
+        ]

@@ -114,7 +114,8 @@ class KeptChunks:
         digest = hashlib.sha256(msgspec.json.encode(key, order="deterministic")).hexdigest()
         of_version = folder_of(settings, version)
         self._folder = of_version / digest[:32]
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (of_version.parent, of_version, self._folder):
+            folder.mkdir(mode=0o700, exist_ok=True)
         for other in of_version.iterdir():  # of another table: the rows have changed since
             if other != self._folder:
                 shutil.rmtree(other, ignore_errors=True)
