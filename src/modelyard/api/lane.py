@@ -25,9 +25,10 @@ from modelyard.deployments.asking import Asking
 from modelyard.deployments.connection import TOO_LARGE
 from modelyard.deployments.dispatch import Dispatch
 from modelyard.deployments.frames import TIMED, Answer, Kind, Status, binary_body, read_failure
-from modelyard.deployments.line import Line, not_ready
+from modelyard.deployments.line import Line
 from modelyard.deployments.rates import Bucket
 from modelyard.deployments.records import DeploymentStatus
+from modelyard.deployments.refusals import not_ready
 from modelyard.deployments.routing import Routing
 from modelyard.errors import (
     ApiError,

@@ -9,37 +9,29 @@ again elsewhere; one that had is answered with an error, since it may be what en
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine
 
-from sqlalchemy import update
-from sqlalchemy.orm import Session
-
 from modelyard.deployments.batching import Batcher
-from modelyard.deployments.changes import note_change
 from modelyard.deployments.connection import WAITING_BYTES, Connection, PendingCall, connect
 from modelyard.deployments.frames import Answer, Kind
-from modelyard.deployments.lifecycle import wake
 from modelyard.deployments.options import DeploymentOptions
 from modelyard.deployments.rates import Bucket
-from modelyard.deployments.records import DeploymentStatus, Replica, ReplicaState, Role
+from modelyard.deployments.records import DeploymentStatus, Role
+from modelyard.deployments.refusals import condemn, lost_error, not_ready
 from modelyard.deployments.replicas.reports import Reporter
 from modelyard.deployments.rollouts.splitting import Split
 from modelyard.deployments.routing import Place, Route, Routing, SideRoute
 from modelyard.deployments.sampling import Sampler
 from modelyard.deployments.tally import Tally
-from modelyard.errors import ApiError, NotReadyError, PredictionError, RequestTimeoutError, TooManyRequestsError
-from modelyard.ids import DeploymentId, ProjectId, ReplicaId
+from modelyard.deployments.waiting_room import WaitingRoom
+from modelyard.errors import ApiError, NotReadyError, RequestTimeoutError, TooManyRequestsError
+from modelyard.ids import ProjectId, ReplicaId
 from modelyard.settings import Settings
 
 log = logging.getLogger(__name__)
 #: Runs something beside everything else.
 Spawn = Callable[[Coroutine[None, None, None]], None]
 
-#: Seconds that a call waits for a replica of an ACTIVE deployment before it is answered NotReadyError.
-REPLICA_WAIT_S = 15.0
-#: Seconds between two looks at the routing table while calls wait.
-LOOK_S = 0.05
 #: Seconds until a replica that could not be reached is tried again.
 RECONNECT_S = 0.2
 #: Times that one call is sent again.
@@ -70,24 +62,18 @@ class Line:
         self._connecting: set[ReplicaId] = set()
         #: Places that gave out; left alone until the table no longer names them, or some time has passed.
         self._broken: dict[ReplicaId, float] = {}
-        self._waiting: deque[PendingCall] = deque()
+        self._room = WaitingRoom(self, routing, settings)
         self._turn = 0
         #: Calls answered when the serving was last told how much there is to do, and how much it was told.
         self._reported = (0, 0)
-        self._is_waking = self._is_looking = False
         self.apply(route)
 
     # -- calls --------------------------------------------------------------------------------------------------
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether calls wait for a replica here, and so nobody has begun them."""
-        return bool(self._waiting)
-
-    @property
     def load(self) -> tuple[int, int]:
         """Calls that replicas have, and calls that wait until there is one; readable from any thread."""
-        under_way, waiting = sum(len(link.pending) for link in tuple(self._links)), len(self._waiting)
+        under_way, waiting = sum(len(link.pending) for link in tuple(self._links)), len(self._room)
         batcher = self.batcher
         if batcher is not None:
             under_way, waiting = under_way + batcher.more_under_way, waiting + batcher.waiting
@@ -140,7 +126,7 @@ class Line:
             if self._elsewhere is not None:
                 self._elsewhere.place(call)
             else:
-                self._keep(call)
+                self._room.keep(call)
             return
         self._turn += 1
         links = self._links
@@ -152,41 +138,10 @@ class Line:
         else:
             raise self._too_many()
 
-    def _keep(self, call: PendingCall) -> None:
-        """Has the call wait for a replica. Calls whose callers have left take no room."""
-        limit = self._settings.replica_queue
-        if len(self._waiting) >= limit:
-            self._waiting = deque(each for each in self._waiting if not each.future.done())
-        if len(self._waiting) >= limit:
-            raise self._too_many()
-        self._waiting.append(call)
-        asleep = self.route.is_asleep
-        limit_s = self._settings.wake_timeout_s if asleep or self._is_waking else REPLICA_WAIT_S
-        self._loop.call_later(limit_s, self._give_up, call, limit_s)
-        if asleep and not self._is_waking:
-            self._is_waking = True
-            deployment_id = self.route.deployment_id
-            self._routing.run_errand(lambda session: wake(session, deployment_id))
-        if not self._is_looking:
-            self._look_on()
-
-    def _look_on(self) -> None:
-        """Looks at the routing table again and again while calls wait for a replica."""
-        self._is_looking = bool(self._waiting)
-        if self._is_looking:
-            self._routing.look_again()
-            self._loop.call_later(LOOK_S, self._look_on)
-
     def _too_many(self) -> TooManyRequestsError:
         return TooManyRequestsError(
             f"{self._settings.replica_queue} calls wait at each of {max(len(self._links), 1)} replicas already"
         )
-
-    def _give_up(self, call: PendingCall, limit_s: float) -> None:
-        if not call.future.done() and call in self._waiting:
-            self._waiting.remove(call)
-            message = f"Deployment {self.route.deployment_id} has had no working replica for {limit_s:g} seconds"
-            call.future.set_exception(NotReadyError(message))
 
     def _send_again(self, call: PendingCall) -> None:
         call.resent += 1
@@ -231,7 +186,7 @@ class Line:
         self._forget(connection)
         unfinished = [call for call in begun if not call.future.done()]
         for call in unfinished:
-            call.future.set_exception(_lost_error(len(unfinished)))
+            call.future.set_exception(lost_error(len(unfinished)))
         for call in others:
             if not call.future.done():
                 self._send_again(call)
@@ -247,7 +202,7 @@ class Line:
     def apply(self, route: Route) -> None:
         """Takes over what changed."""
         self.route, self.project_id = route, route.project_id
-        self._is_waking = self._is_waking and not route.places and bool(self._waiting)
+        self._room.apply(route)
         rate = route.calls_per_second
         if rate is None:
             self.bucket = None
@@ -297,10 +252,7 @@ class Line:
         """Answers what waits for a replica."""
         if self.batcher is not None:
             self.batcher.close(reason)
-        while self._waiting:
-            call = self._waiting.popleft()
-            if not call.future.done():
-                call.future.set_exception(reason)
+        self._room.close(reason)
 
     def retire(self) -> None:
         """The deployment has gone: nothing new, and connections close after their last answers."""
@@ -343,35 +295,12 @@ class Line:
             self.apply(self.route)
 
     def _serve_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, deque()
-        for call in waiting:
+        for call in self._room.take_all():
             if not call.future.done():
                 self._send_again(call)
         if self.batcher is not None:
             self.batcher.wake()
 
 
-def condemn(session: Session, replica_id: ReplicaId) -> None:
-    """Asks the agent to replace a replica."""
-    mine = (Replica.replica_id == replica_id, Replica.state == ReplicaState.READY)
-    session.execute(update(Replica).where(*mine).values(state=ReplicaState.CONDEMNED))
-    note_change(session)
-
-
-def not_ready(route: Route) -> NotReadyError:
-    """Why a deployment takes no calls."""
-    why = f": {route.error}" if route.status == DeploymentStatus.FAILED and route.error else ""
-    hint = "; start it with startDeployment" if route.status == DeploymentStatus.STOPPED else ""
-    return NotReadyError(f"Deployment {DeploymentId(route.deployment_id)} is {route.status}{why}{hint}")
-
-
 def _load(connection: Connection) -> int:
     return len(connection.pending)
-
-
-def _lost_error(unfinished: int) -> PredictionError:
-    if unfinished > 1:
-        return PredictionError(
-            f"The model's process ended while it worked on {unfinished} calls, this one among them; send it again"
-        )
-    return PredictionError("The model's process ended while it worked on this call (out of memory, a crash or an exit)")
