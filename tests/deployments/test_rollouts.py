@@ -88,6 +88,12 @@ class Pair:
             return list(getattr(session.get_one(ModelVersion, self.second), name))
 
 
+@pytest.fixture(scope="module")
+def shared_yard(shared_yard_of_each: Yard) -> Yard:
+    """A house on each kind of database."""
+    return shared_yard_of_each
+
+
 @pytest.fixture
 def pair(shared_yard: Yard, workshop: Workshop) -> Pair:
     return Pair(shared_yard, workshop)

@@ -79,7 +79,7 @@ class Dispatch:
             line = self.lines.get(deployment_id)
             if line is None:
                 self.lines[deployment_id] = Line(route, self.routing, self.settings, self.spawn)
-            else:
+            elif route != line.route or line.is_broken:
                 line.apply(route)
         for deployment_id in [each for each in self.lines if each not in table.routes]:
             self.lines.pop(deployment_id).retire()

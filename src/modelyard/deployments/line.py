@@ -80,6 +80,11 @@ class Line:
         return under_way, waiting
 
     @property
+    def is_broken(self) -> bool:
+        """Whether a replica that the table names could not be reached, or was lost, and may be tried again."""
+        return bool(self._broken)
+
+    @property
     def is_ready(self) -> bool:
         """Whether there is a replica that takes calls."""
         return bool(self._links)
