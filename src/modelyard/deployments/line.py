@@ -81,8 +81,8 @@ class Line:
 
     @property
     def is_broken(self) -> bool:
-        """Whether a replica that the table names could not be reached, or was lost, and may be tried again."""
-        return bool(self._broken)
+        """Whether a replica that the table names may have to be tried again: it could not be reached, or was lost."""
+        return bool(self._broken) or self.split is not None
 
     @property
     def is_ready(self) -> bool:
