@@ -82,7 +82,7 @@ def test_what_was_written_before_a_kill_stays_and_gateways_go_on_counting(served
     wait_until(lambda: caller.counted() == 20, 10)
     metrics = requests.get(f"{caller.url}/metrics", headers={"apiKey": caller.key}, timeout=20).text
     for gateway in served.children("gateway"):
-        assert f'modelyard_gateway_resident_bytes{{worker="{gateway}"}}' in metrics
+        assert f'modelyard_gateway_resident_bytes{{worker="{os.uname().nodename}:{gateway}"}}' in metrics
         os.kill(gateway, signal.SIGKILL)
     wait_until(lambda: len(served.children("gateway")) == 2, 20)
     began = time.monotonic()

@@ -38,7 +38,7 @@ class Siblings:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._listener.bind(str(self._path))
-        except OSError as error:  # a path of more than 107 bytes, a disk that is full: predictions don't depend on it
+        except OSError as error:  # a disk that is full: predictions don't depend on it
             log.warning("other gateways can't ask this one for its counts (%s): metrics show each alone", error)
             return
         self._listener.listen()

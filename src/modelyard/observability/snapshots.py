@@ -34,7 +34,7 @@ class GatewaySnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """One gateway process."""
 
     gateway_id: str
-    #: Names the process among those of its machine.
+    #: Host and process id: containers that share a home number their processes alike.
     worker: str
     lines: list[LineSnapshot]
     #: HTTP status -> calls that named no deployment that their caller may ask.
@@ -52,7 +52,7 @@ def take(logbook: Logbook) -> GatewaySnapshot:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return GatewaySnapshot(
         gateway_id=logbook.gateway_id,
-        worker=str(os.getpid()),
+        worker=f"{os.uname().nodename}:{os.getpid()}",
         lines=[_take_line(line) for line in dict(logbook.lines).values()],
         strays=logbook.strays.copy(),
         logs_written=logbook.written,
