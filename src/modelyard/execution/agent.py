@@ -67,6 +67,8 @@ class Agent:
         self.events = events or RunEvents()
         self.capacity, self._gpus = capacity_of(settings), find_gpus()
         self._running: dict[RunId, tuple[RunContext, threading.Thread]] = {}
+        #: Attempts that the database took along, to be repeated once it answers.
+        self._interrupted: list[RunContext] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -185,8 +187,10 @@ class Agent:
         claim = context.claim
         try:
             self._execute(context)
-        except SQLAlchemyError:
-            log.exception("run %s: the database failed; its lease will run out and it is claimed again", claim.run_id)
+        except SQLAlchemyError as error:
+            log.error("run %s (%s %s): the database failed: %s", claim.run_id, claim.kind, claim.target, error)  # noqa: TRY400 - the database's words say it all
+            with self._lock:
+                self._interrupted.append(context)
         finally:
             with self._lock:
                 self._running.pop(claim.run_id, None)
@@ -256,6 +260,7 @@ class Agent:
         while not self._stopping.is_set() or self._contexts():
             try:
                 self._renew()
+                self._repeat_interrupted()
                 if time.monotonic() >= next_sign:
                     self._show_itself()
                     next_sign = time.monotonic() + SIGN_S
@@ -268,6 +273,14 @@ class Agent:
                 time.sleep(0.05)  # the last runs are ending; their leases are kept until they have
             else:
                 self._stopping.wait(pause)
+
+    def _repeat_interrupted(self) -> None:
+        """Puts back on the table what the database took along; what had ended by then is left as it is."""
+        while self._interrupted:
+            context = self._interrupted[0]
+            self._retry(context, self._kinds[context.claim.kind], Retry("the database failed in the middle of it"))
+            with self._lock:
+                self._interrupted.remove(context)
 
     def _show_itself(self) -> None:
         """Says that this agent lives, for whoever looks at agents. No lease depends on it."""
@@ -289,9 +302,11 @@ class Agent:
     def _reap(self) -> None:
         now = self._clock()
         with self._database.read() as session:
-            running = select(Run.claimed_by).where(Run.state == RunState.RUNNING, Run.claimed_by != self.agent_id)
-            others = set(session.scalars(running.distinct()))
-            if not others:
+            running = select(Run.claimed_by).where(Run.state == RunState.RUNNING)
+            others = set(session.scalars(running.where(Run.claimed_by != self.agent_id).distinct()))
+            # Its own, too: a claim whose answer was lost is on the table, and nobody works on it.
+            is_over = session.scalar(running.where(Run.lease_until < now).limit(1)) is not None
+            if not others and not is_over:
                 return
             here = select(AgentRecord.agent_id).where(
                 AgentRecord.agent_id.in_(others), AgentRecord.machine == machine_name()
