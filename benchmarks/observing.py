@@ -15,8 +15,8 @@ from benchmarks.house import House
 from benchmarks.load import press
 from benchmarks.measure import Options, Row, median, spread
 from benchmarks.predict import BODY, deployed_url
-from modelyard.deployments.sampling import Sampler
-from modelyard.deployments.tally import Tally
+from modelyard.deployments.calls.sampling import Sampler
+from modelyard.deployments.calls.tally import Tally
 
 #: The part of the calls that being observed may cost, and microseconds that counting may take.
 PART, MICROSECONDS = 0.05, 1.0

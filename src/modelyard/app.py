@@ -39,8 +39,8 @@ from modelyard.deployments import lookup_actions as deployments_lookup_actions
 from modelyard.deployments import option_actions as deployments_option_actions
 from modelyard.deployments import runs as deployments_runs
 from modelyard.deployments import token_actions as deployments_token_actions
+from modelyard.deployments.calls.routing import Routing
 from modelyard.deployments.rollouts import actions as deployments_rollout_actions
-from modelyard.deployments.routing import Routing
 from modelyard.environments import Environments
 from modelyard.execution import RunKind
 from modelyard.execution.agent import Agent

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from modelyard.deployments.batching import FIRST_SIZE, BatchSize
-from modelyard.deployments.frames import Answer, pack_batch, unpack_batch
+from modelyard.deployments.calls.batching import FIRST_SIZE, BatchSize
+from modelyard.deployments.calls.frames import Answer, pack_batch, unpack_batch
 from tests.deployments.conftest import Workshop
 from tests.waiting import wait_until
 from tests.yard import Yard

@@ -10,7 +10,7 @@ import requests
 
 from modelyard.clock import utc_now
 from modelyard.database import Database
-from modelyard.deployments.rates import Bucket, Presence, Rates
+from modelyard.deployments.calls.rates import Bucket, Presence, Rates
 from modelyard.deployments.records import GatewayHome
 from tests.deployments.conftest import Workshop
 from tests.yard import CallFailed, Yard

@@ -10,8 +10,8 @@ import pytest
 
 from modelyard.clock import utc_now
 from modelyard.database import Database
-from modelyard.deployments.connection import TOO_LARGE
-from modelyard.deployments.frames import Status
+from modelyard.deployments.calls.connection import TOO_LARGE
+from modelyard.deployments.calls.frames import Status
 from modelyard.deployments.lookups import Lookup, OnlineLookups, read_lookup
 from modelyard.errors import InvalidParameterError, MissingParameterError
 from modelyard.ids import OnlineTableId, OrganizationId

@@ -14,7 +14,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.deployments.frames import binary_body
+from modelyard.deployments.calls.frames import binary_body
 from modelyard.sandbox.guest import form_data
 from modelyard.sandbox.guest.replies import BadRequest
 from tests.batch_predictions.bench import Bench

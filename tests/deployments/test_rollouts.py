@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from modelyard.deployments.frames import Answer, Status
+from modelyard.deployments.calls.frames import Answer, Status
 from modelyard.deployments.rollouts.splitting import is_same
 from modelyard.ids import ModelId
 from modelyard.models.records import ModelVersion

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from modelyard.database import Database
-from modelyard.deployments.line import Line
-from modelyard.deployments.tally import Tally
+from modelyard.deployments.calls.line import Line
+from modelyard.deployments.calls.tally import Tally
 from modelyard.ids import DeploymentId
 from modelyard.observability import logbook
 from modelyard.observability.logbook import Entry, Logbook, without_secrets

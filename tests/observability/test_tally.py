@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.deployments.sampling import Sampler
-from modelyard.deployments.tally import BOUNDS, Tally
+from modelyard.deployments.calls.sampling import Sampler
+from modelyard.deployments.calls.tally import BOUNDS, Tally
 from modelyard.observability.logbook import BOUND_NAMES
 from modelyard.observability.statistics import percentile_ms
 

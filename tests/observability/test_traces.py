@@ -13,7 +13,7 @@ import pytest
 import requests
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from modelyard.deployments.frames import TIMED, TIMES, Answer, Status, read_answer
+from modelyard.deployments.calls.frames import TIMED, TIMES, Answer, Status, read_answer
 from modelyard.observability.traces import Trace, find_tracing
 from tests.deployments.conftest import Workshop, open_workshop
 from tests.models.house import make_model, wait_for_end

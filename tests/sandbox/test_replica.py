@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from modelyard.deployments.frames import HEADER
+from modelyard.deployments.calls.frames import HEADER
 from modelyard.sandbox import Guest, GuestError, Interpreter, Limits, Sandbox
 
 Serve = Callable[..., "Replica"]

@@ -2,8 +2,8 @@
 
 import time
 
-from modelyard.deployments.frames import Kind
-from modelyard.deployments.line import Line
+from modelyard.deployments.calls.frames import Kind
+from modelyard.deployments.calls.line import Line
 from modelyard.errors import ApiError, PredictionError, RequestTooLargeError
 from modelyard.observability.logbook import Entry
 from modelyard.observability.traces import Trace

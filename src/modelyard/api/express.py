@@ -17,8 +17,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from modelyard.api.envelope import failure_bytes
 from modelyard.api.exchange import Exchange
 from modelyard.api.lane import Lane, frame_result
-from modelyard.deployments.frames import Answer, Kind
-from modelyard.deployments.line import Line
+from modelyard.deployments.calls.frames import Answer, Kind
+from modelyard.deployments.calls.line import Line
 from modelyard.errors import ApiError, InternalServerError, TooManyRequestsError
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 `app.py` puts it in front of the ordinary application; it starts and ends with the server (ASGI's lifespan). For
 `predict` and `predictMultiple` it takes token and deployment from the query, looks both up in memory, forwards the
-body's bytes over `deployments.dispatch`, and puts the envelope around the bytes that come back. Nothing is decoded
+body's bytes over `deployments.calls`, and puts the envelope around the bytes that come back. Nothing is decoded
 here, but for requests that come in another form (`lane_forms`) and for what `lookupFeatures` asks, which is short
 (`deployments.lookups`); rows online are read from the database, in a thread. Whoever sends a valid API key of the
 deployment's organisation needs no token.
@@ -21,15 +21,15 @@ from modelyard.api.exchange import ACTIONS, Exchange
 from modelyard.api.keyring import Keyring
 from modelyard.api.lane_forms import Target, content_type_of, fill_in, read_target, rewrite
 from modelyard.database import Database
-from modelyard.deployments.asking import Asking
-from modelyard.deployments.connection import TOO_LARGE
-from modelyard.deployments.dispatch import Dispatch
-from modelyard.deployments.frames import TIMED, Answer, Kind, Status, binary_body, read_failure
-from modelyard.deployments.line import Line
-from modelyard.deployments.rates import Bucket
+from modelyard.deployments.calls.asking import Asking
+from modelyard.deployments.calls.connection import TOO_LARGE
+from modelyard.deployments.calls.dispatch import Dispatch
+from modelyard.deployments.calls.frames import TIMED, Answer, Kind, Status, binary_body, read_failure
+from modelyard.deployments.calls.line import Line
+from modelyard.deployments.calls.rates import Bucket
+from modelyard.deployments.calls.refusals import not_ready
+from modelyard.deployments.calls.routing import Routing
 from modelyard.deployments.records import DeploymentStatus
-from modelyard.deployments.refusals import not_ready
-from modelyard.deployments.routing import Routing
 from modelyard.errors import (
     ApiError,
     DataNotFoundError,

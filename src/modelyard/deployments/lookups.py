@@ -13,8 +13,8 @@ import msgspec
 
 from modelyard.clock import Clock, utc_now
 from modelyard.database import Database
-from modelyard.deployments.connection import TOO_LARGE
-from modelyard.deployments.frames import Answer, Status
+from modelyard.deployments.calls.connection import TOO_LARGE
+from modelyard.deployments.calls.frames import Answer, Status
 from modelyard.errors import InvalidParameterError, MissingParameterError
 from modelyard.ids import OnlineTableId
 from modelyard.online_rows.changes import key_text

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from modelyard.accounts.records import Organization
 from modelyard.clock import Clock
 from modelyard.database import Database
-from modelyard.deployments.tally import BOUNDS
+from modelyard.deployments.calls.tally import BOUNDS
 from modelyard.ids import OrganizationId
 from modelyard.observability.census import Census, take_census
 from modelyard.observability.siblings import Siblings

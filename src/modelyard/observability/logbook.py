@@ -19,8 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from modelyard.clock import Clock
 from modelyard.database import Database
-from modelyard.deployments.line import Line
-from modelyard.deployments.tally import BOUNDS, Tally
+from modelyard.deployments.calls.line import Line
+from modelyard.deployments.calls.tally import BOUNDS, Tally
 from modelyard.ids import DeploymentId, new_id
 from modelyard.observability.records import DeploymentStatistic, PredictionLog
 from modelyard.settings import Settings

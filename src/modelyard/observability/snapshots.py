@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from modelyard.deployments.line import Line
+from modelyard.deployments.calls.line import Line
 from modelyard.ids import DeploymentId, OrganizationId
 from modelyard.observability.logbook import Logbook
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modelyard.deployments.tally import BOUNDS
+from modelyard.deployments.calls.tally import BOUNDS
 from modelyard.errors import InvalidParameterError
 from modelyard.ids import DeploymentId
 from modelyard.observability.records import DeploymentStatistic

@@ -12,13 +12,13 @@ import time
 from sqlalchemy import select
 
 from modelyard.deployments import following, progress
+from modelyard.deployments.calls.routing import POLL_S
 from modelyard.deployments.records import Deployment, ReplicaState, Version
 from modelyard.deployments.records import Replica as ReplicaRecord
 from modelyard.deployments.replicas import sockets
 from modelyard.deployments.replicas.keeper import WATCH_S, Keeper
 from modelyard.deployments.replicas.reports import Reports
 from modelyard.deployments.replicas.scaling import Scaler
-from modelyard.deployments.routing import POLL_S
 from modelyard.deployments.servable import Servable, servable
 from modelyard.environments import EnvironmentFailure, Environments
 from modelyard.errors import ApiError

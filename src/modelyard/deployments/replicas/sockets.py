@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from modelyard.deployments.connection import lock_path
+from modelyard.deployments.calls.connection import lock_path
 from modelyard.ids import ReplicaId
 from modelyard.settings import Settings
 

@@ -16,15 +16,15 @@ import msgspec
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from modelyard.deployments.frames import Answer, Status
+from modelyard.deployments.calls.frames import Answer, Status
 from modelyard.deployments.records import Role, SideVersion
 from modelyard.errors import ApiError
 from modelyard.ids import DeploymentId, ServingId
 
 if TYPE_CHECKING:
-    from modelyard.deployments.line import Line
+    from modelyard.deployments.calls.line import Line
+    from modelyard.deployments.calls.routing import SideRoute
     from modelyard.deployments.replicas.reports import Reporter
-    from modelyard.deployments.routing import SideRoute
 
 #: Copies that may be under way at once; more are dropped.
 MIRRORED = 64

@@ -11,19 +11,19 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 
-from modelyard.deployments.batching import Batcher
-from modelyard.deployments.connection import WAITING_BYTES, Connection, PendingCall, connect
-from modelyard.deployments.frames import Answer, Kind
+from modelyard.deployments.calls.batching import Batcher
+from modelyard.deployments.calls.connection import WAITING_BYTES, Connection, PendingCall, connect
+from modelyard.deployments.calls.frames import Answer, Kind
+from modelyard.deployments.calls.rates import Bucket
+from modelyard.deployments.calls.refusals import condemn, lost_error, not_ready
+from modelyard.deployments.calls.routing import Place, Route, Routing, SideRoute
+from modelyard.deployments.calls.sampling import Sampler
+from modelyard.deployments.calls.tally import Tally
+from modelyard.deployments.calls.waiting_room import WaitingRoom
 from modelyard.deployments.options import DeploymentOptions
-from modelyard.deployments.rates import Bucket
 from modelyard.deployments.records import DeploymentStatus, Role
-from modelyard.deployments.refusals import condemn, lost_error, not_ready
 from modelyard.deployments.replicas.reports import Reporter
 from modelyard.deployments.rollouts.splitting import Split
-from modelyard.deployments.routing import Place, Route, Routing, SideRoute
-from modelyard.deployments.sampling import Sampler
-from modelyard.deployments.tally import Tally
-from modelyard.deployments.waiting_room import WaitingRoom
 from modelyard.errors import ApiError, NotReadyError, RequestTimeoutError, TooManyRequestsError
 from modelyard.ids import ProjectId, ReplicaId
 from modelyard.settings import Settings

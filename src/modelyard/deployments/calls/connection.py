@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from modelyard.deployments.frames import HEADER, TIMED, Answer, Kind, read_answer
-from modelyard.deployments.marks import Mark
-from modelyard.deployments.routing import Place
+from modelyard.deployments.calls.frames import HEADER, TIMED, Answer, Kind, read_answer
+from modelyard.deployments.calls.marks import Mark
+from modelyard.deployments.calls.routing import Place
 
 #: Seconds between two looks at how long the oldest call has been going on.
 SWEEP_S = 0.1

@@ -18,9 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from modelyard.database import Database, JsonObject
+from modelyard.deployments.calls.rates import Presence, Rates
 from modelyard.deployments.changes import TOPIC, read_revision
 from modelyard.deployments.options import DeploymentOptions, read_options
-from modelyard.deployments.rates import Presence, Rates
 from modelyard.deployments.records import (
     Deployment,
     DeploymentStatus,

@@ -8,9 +8,9 @@ import asyncio
 from collections import deque
 from typing import Protocol
 
-from modelyard.deployments.connection import PendingCall
+from modelyard.deployments.calls.connection import PendingCall
+from modelyard.deployments.calls.routing import Route, Routing
 from modelyard.deployments.lifecycle import wake
-from modelyard.deployments.routing import Route, Routing
 from modelyard.errors import ApiError, NotReadyError, TooManyRequestsError
 from modelyard.settings import Settings
 

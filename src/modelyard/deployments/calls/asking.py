@@ -7,10 +7,10 @@ database.
 import asyncio
 
 from modelyard.database import Database
-from modelyard.deployments.frames import Answer, Kind
-from modelyard.deployments.line import Line
+from modelyard.deployments.calls.frames import Answer, Kind
+from modelyard.deployments.calls.line import Line
+from modelyard.deployments.calls.routing import Route
 from modelyard.deployments.lookups import Lookup, OnlineLookups, for_replica, read_lookup
-from modelyard.deployments.routing import Route
 from modelyard.errors import ConflictError, TooManyRequestsError
 from modelyard.ids import OnlineTableId
 from modelyard.settings import Settings

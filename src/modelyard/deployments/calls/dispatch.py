@@ -7,10 +7,10 @@ the rest for each deployment.
 import asyncio
 from collections.abc import Coroutine
 
-from modelyard.deployments.line import Line
-from modelyard.deployments.rates import Bucket
+from modelyard.deployments.calls.line import Line
+from modelyard.deployments.calls.rates import Bucket
+from modelyard.deployments.calls.routing import EMPTY, Routing, RoutingTable
 from modelyard.deployments.replicas.reports import REPORT_S, Reporter
-from modelyard.deployments.routing import EMPTY, Routing, RoutingTable
 from modelyard.settings import Settings
 
 

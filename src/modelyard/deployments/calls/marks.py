@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 
-from modelyard.deployments.frames import HEADER, Kind
+from modelyard.deployments.calls.frames import HEADER, Kind
 
 _FORM = struct.Struct("=Q")
 

@@ -3,9 +3,9 @@
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from modelyard.deployments.calls.routing import Route
 from modelyard.deployments.changes import note_change
 from modelyard.deployments.records import DeploymentStatus, Replica, ReplicaState
-from modelyard.deployments.routing import Route
 from modelyard.errors import NotReadyError, PredictionError
 from modelyard.ids import DeploymentId, ReplicaId
 

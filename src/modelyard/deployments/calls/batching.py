@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from modelyard.deployments.connection import Connection, PendingCall
-from modelyard.deployments.frames import Answer, Kind, Status, pack_batch, unpack_batch
+from modelyard.deployments.calls.connection import Connection, PendingCall
+from modelyard.deployments.calls.frames import Answer, Kind, Status, pack_batch, unpack_batch
 from modelyard.deployments.options import DeploymentOptions
 from modelyard.errors import ApiError, PredictionError, TooManyRequestsError
 
