@@ -46,6 +46,8 @@ ROWS = 2_000
 PAUSE_S = (0.5, 3.0)
 #: Attempts that a run has: whoever is killed here is killed more often than a run may be by default.
 ATTEMPTS = 100
+#: Seconds that a caller waits for what it began before it begins another.
+PATIENCE_S = 10.0
 #: Seconds within which one more of what was begun must have ended, each time, once nothing is killed any more.
 SETTLE_S = 60.0
 
@@ -176,7 +178,9 @@ def _train(client: Client, model_id: str, done: Chaos, ending: threading.Event) 
     while not ending.wait(0.5):
         begun = client.call("retrainModel", modelId=model_id)
         if begun:
-            done.trainings.add(begun["latestModelVersion"]["modelVersion"])
+            version = begun["latestModelVersion"]["modelVersion"]
+            done.trainings.add(version)
+            _await(client, ending, "describeModelVersion", modelVersion=version)
 
 
 def _upload(client: Client, uploader: int, done: Chaos, ending: threading.Event) -> None:
@@ -194,6 +198,16 @@ def _upload(client: Client, uploader: int, done: Chaos, ending: threading.Event)
                     return  # nobody was told that it is whole
         if client.call("markUploadComplete", uploadId=upload["uploadId"]) is not None:
             done.tables[upload["datasetVersion"]] = upload["datasetId"]
+            _await(client, ending, "describeDatasetVersion", datasetVersion=upload["datasetVersion"])
+
+
+def _await(client: Client, ending: threading.Event, action: str, **parameters: object) -> None:
+    """As callers do: waits for what it began, for a while, so that more is not begun than can be done."""
+    until = time.monotonic() + PATIENCE_S
+    while not ending.wait(0.2) and time.monotonic() < until:
+        found = client.call(action, "GET", **parameters)
+        if found and found["status"] in ("COMPLETE", "FAILED"):
+            return
 
 
 def _ask(client: Client, ids: dict[str, Any], done: Chaos, ending: threading.Event) -> None:
