@@ -2,8 +2,8 @@
 
 The table is that of the benchmark `table`; a second one has a row for each of its 200 categories. Each query makes a
 SQL feature group, whose time is that between its version's start and end as the platform wrote them down: a guest is
-taken, the tables are mapped, the query runs, its rows become zstd Parquet under their digest, synced, and a twin for
-the next reader. Bare DuckDB, of the same environment and with all cores, runs the query as the engine got it over the
+taken, the tables are mapped, the query runs, its rows become zstd Parquet under their digest, synced. The twin for the
+next reader is made after that, before the next query begins. Bare DuckDB, of the same environment and with all cores, runs the query as the engine got it over the
 same Parquet files, and copies its rows to zstd Parquet of the same level, synced. Both in turn. `function` hands the
 table through a Python function: the time is that of a DataFrame on its way in, and of another on its way out.
 """
