@@ -3,14 +3,16 @@
 The table is that of the benchmark `table`; a second one has a row for each of its 200 categories. Each query makes a
 SQL feature group, whose time is that between its version's start and end as the platform wrote them down: a guest is
 taken, the tables are mapped, the query runs, its rows become zstd Parquet under their digest, synced. The twin for the
-next reader is made after that, before the next query begins. Bare DuckDB, of the same environment and with all cores, runs the query as the engine got it over the
-same Parquet files, and copies its rows to zstd Parquet of the same level, synced. Both in turn. `function` hands the
+next reader is made after that, and waited for before anything else begins. Bare DuckDB, of the same environment and
+with all cores, runs the query as the engine got it over the same Parquet files, and copies its rows to zstd Parquet of
+the same level, synced. Both in turn. `function` hands the
 table through a Python function: the time is that of a DataFrame on its way in, and of another on its way out.
 """
 
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 
 from sqlalchemy import select
@@ -21,6 +23,7 @@ from benchmarks.measure import Options, Row, median
 from benchmarks.table import BYTES_A_ROW, MAKE, remove_twins
 from modelyard.database import Database
 from modelyard.environments import Environments
+from modelyard.execution import Run, RunState
 from modelyard.feature_groups.records import FeatureGroup, FeatureGroupVersion
 from modelyard.ids import FeatureGroupId, FeatureGroupVersionId
 from modelyard.sandbox import Sandbox
@@ -88,6 +91,7 @@ def _query(house: House, kept: "_Kept", name: str, sql: str, options: Options) -
     ours, bare = list[float](), list[float]()
     for _ in range(options.rounds):
         ours.append(kept.seconds(_version(house, group)))
+        kept.await_quiet()
         bare.append(kept.bare(group))
     took, against = median(ours), median(bare)
     met = against / took >= SHARE if options.rows == Options().rows else None
@@ -102,7 +106,11 @@ def _function(house: House, kept: "_Kept", options: Options) -> Row:
         "createFeatureGroupFromFunction", tableName="through", functionSourceCode=FUNCTION, functionName="through",
         inputFeatureGroups=["large"],
     )["featureGroupId"]  # fmt: skip
-    took = median(kept.seconds(_version(house, group)) for _ in range(options.rounds))
+    found = []
+    for _ in range(options.rounds):
+        found.append(kept.seconds(_version(house, group)))
+        kept.await_quiet()
+    took = median(found)
     return Row(f"function, {options.rows:,} rows in, four columns out", f"{took:.2f} s")
 
 
@@ -136,6 +144,16 @@ class _Kept:
         if began is None or ended is None:
             raise RuntimeError(f"version {version_id} has not ended")
         return (ended - began).total_seconds()
+
+    def await_quiet(self) -> None:
+        """Returns once no run is at work any more."""
+        database = Database(f"sqlite:///{self._home / 'modelyard.db'}")
+        while True:
+            with database.read() as session:
+                if session.scalar(select(Run.run_id).where(Run.state == RunState.RUNNING).limit(1)) is None:
+                    break
+            time.sleep(0.05)
+        database.close()
 
     def bare(self, group_id: FeatureGroupId) -> float:
         """Seconds of bare DuckDB with the group's query."""
