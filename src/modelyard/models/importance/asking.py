@@ -93,7 +93,6 @@ def _begin(call: Call, version: ModelVersion, target: Target, former: FeatureImp
         project_id=version.project_id,
         demand=demand(call.session, call.settings, size),
         priority=5,
-        max_attempts=call.settings.run_attempts,
     )
     if former is not None and former.result is None and former.error is None:
         cancel(call.session, former.run_id)
