@@ -17,11 +17,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from modelyard.deployments.calls.frames import HEADER, TIMED, Answer, Kind, read_answer
-from modelyard.deployments.calls.marks import Mark
+from modelyard.deployments.calls.marks import Mark, numbers
 from modelyard.deployments.calls.routing import Place
 
-#: Seconds between two looks at how long the oldest call has been going on.
+#: Seconds between two looks at how long calls have been going on.
 SWEEP_S = 0.1
+#: Seconds past the limit of a call after which a replica that does not go on with any is given up: less could be a
+#: turn's worth of quick calls and a long one of another gateway, which replaces the replica itself.
+GRACE_S = 1.0
 #: Answers larger than this are gathered in a buffer of their own.
 LARGE = 256 * 1024
 READ = 1024**2
@@ -34,11 +37,13 @@ TOO_LARGE = 255
 class PendingCall:
     """A call that has no answer yet."""
 
-    __slots__ = ("body", "future", "is_dropped", "kind", "resent", "sent_at")
+    __slots__ = ("began_at", "body", "future", "is_dropped", "kind", "resent", "sent_at")
 
     def __init__(self, kind: int, body: bytes, future: "asyncio.Future[Answer]") -> None:
         self.kind, self.body, self.future = kind, body, future
         self.sent_at = 0.0
+        #: When the replica was first seen at it; None before.
+        self.began_at: float | None = None
         self.resent = 0
         #: The replica has been told that nobody waits for it any more.
         self.is_dropped = False
@@ -47,8 +52,8 @@ class PendingCall:
 class Owner(Protocol):
     """Who is told what happens to a connection."""
 
-    def timed_out(self, connection: "Connection", call: PendingCall) -> None:
-        """The oldest call is past its limit."""
+    def timed_out(self, connection: "Connection", call: PendingCall | None) -> None:
+        """A call is past its limit; or calls have waited for as long, and the replica has not gone on with any."""
 
     def lost(self, connection: "Connection", begun: list[PendingCall], others: list[PendingCall]) -> None:
         """The connection ended with these calls unanswered: those that may have been begun, and those that were not."""
@@ -70,7 +75,8 @@ class Connection(asyncio.Protocol):
         self._out: list[bytes] = []
         self._rest = b""
         self._large: _LargeAnswer | None = None
-        self._last_answer_at = 0.0
+        #: What the replica had written when it was last looked at, and when it last did anything.
+        self._written, self._moved_at = b"", 0.0
         self._sweeper: asyncio.TimerHandle | None = None
         self._retiring = False
         self._socket = -1
@@ -80,7 +86,7 @@ class Connection(asyncio.Protocol):
     def send(self, call: PendingCall) -> None:
         """Sends a call; its future gets the answer. Only while the connection is open."""
         request_id = self._next_id = (self._next_id + 1) & 0xFFFFFFFF
-        call.sent_at = time.monotonic()
+        call.sent_at, call.began_at = time.monotonic(), None
         self.pending[request_id] = call
         body, out = call.body, self._out
         self.waiting_bytes += len(body)
@@ -144,8 +150,7 @@ class Connection(asyncio.Protocol):
         if self._sweeper is not None:
             self._sweeper.cancel()
         calls, self.pending = self.pending, {}
-        # On several threads any of them may have been begun.
-        begun = set(calls) if self.place.is_thread_safe else {self._mark.number}
+        begun = numbers(self._mark.read())
         self._mark.close()
         self._owner.lost(
             self,
@@ -178,7 +183,7 @@ class Connection(asyncio.Protocol):
         call = self.pending.pop(request_id, None)
         if call is None:
             return
-        self._last_answer_at = time.monotonic()
+        self._moved_at = time.monotonic()
         self.waiting_bytes -= len(call.body)
         if not call.future.done():
             call.future.set_result(Answer(status, body) if status < TIMED else read_answer(status, body))
@@ -186,17 +191,29 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def _sweep(self) -> None:
-        """Looks at the oldest call, and for calls whose callers have left."""
+        """Looks how long calls have been going on, and for calls whose callers have left."""
         self._sweeper = None
-        oldest = next(iter(self.pending.values()), None)
-        if oldest is None:
+        if not self.pending:
             return
-        # Where calls go one after the other, it began when the one before it ended.
-        began = oldest.sent_at if self.place.is_thread_safe else max(oldest.sent_at, self._last_answer_at)
-        if time.monotonic() - began > self._timeout_s:
-            self._owner.timed_out(self, oldest)
+        self._time_calls(time.monotonic())
         self._drop_left()
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+
+    def _time_calls(self, now: float) -> None:
+        """Times each call from when the replica began it: what it waited before, others took."""
+        written = self._mark.read()
+        if written != self._written:
+            self._written, self._moved_at = written, now
+        begun = [call for number in numbers(written) if (call := self.pending.get(number)) is not None]
+        for call in begun:
+            if call.began_at is None:
+                call.began_at = now
+            elif now - call.began_at > self._timeout_s:
+                self._owner.timed_out(self, call)
+                return
+        oldest = next(iter(self.pending.values()))
+        if not begun and now - max(self._moved_at, oldest.sent_at) > self._timeout_s + GRACE_S:
+            self._owner.timed_out(self, None)
 
     def _drop_left(self) -> None:
         """Tells the replica which calls nobody waits for any more: those that it has not begun it never does."""

@@ -175,10 +175,10 @@ class Line:
 
     # -- what connections tell ----------------------------------------------------------------------------------
 
-    def timed_out(self, connection: Connection, call: PendingCall) -> None:
+    def timed_out(self, connection: Connection, call: PendingCall | None) -> None:
         """Answers the call, has the replica replaced, and sends on the calls that waited behind it."""
         limit_s = self._settings.prediction_timeout_s
-        if not call.future.done():
+        if call is not None and not call.future.done():
             call.future.set_exception(RequestTimeoutError(f"The prediction took longer than {limit_s:g} seconds"))
         replica_id = connection.place.replica_id
         log.warning("deployment %s: replica %s passed the time limit", self.route.deployment_id, replica_id)

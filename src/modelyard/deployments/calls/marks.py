@@ -1,8 +1,9 @@
-"""Which call a replica is at: eight bytes of memory that a gateway shares with it, one piece a connection.
+"""Which calls a replica is at: a little memory that a gateway shares with it, one piece a connection.
 
-The replica writes the number of each call there before it begins; should it end, the gateway looks which of its calls,
-if any, may be what ended it. Without that, of several gateways each would have to suspect the first of its own. The
-memory is sealed, so that a replica can write into it and do nothing else.
+The replica writes the number of each call there before it begins, in the place of the thread that does it. Should it
+end, the gateway knows which of its calls may be what ended it; while it works, since when. Without that, of several
+gateways each would have to suspect the first of its own, and to time calls that wait behind another's. The memory is
+sealed, so that a replica can write into it and do nothing else.
 """
 
 import fcntl
@@ -13,7 +14,10 @@ import struct
 
 from modelyard.deployments.calls.frames import HEADER, Kind
 
-_FORM = struct.Struct("=Q")
+#: Calls that a replica can be at together.
+PLACES = 64
+#: A word that changes whenever the replica turns to calls of another gateway; then one place a thread: number and 1.
+_FORM = struct.Struct(f"=Q{PLACES}Q")
 
 
 class Mark:
@@ -31,14 +35,18 @@ class Mark:
         os.close(self._fd)
         self._fd = -1
 
-    @property
-    def number(self) -> int | None:
-        """The call that was begun last; None before the first."""
-        (number,) = _FORM.unpack_from(self._memory)
-        return number - 1 if number else None
+    def read(self) -> bytes:
+        """What the replica has written; other bytes than before mean that it goes on."""
+        return bytes(self._memory)
 
     def close(self) -> None:
         """Lets go of it."""
         self._memory.close()
         if self._fd >= 0:
             os.close(self._fd)
+
+
+def numbers(written: bytes) -> set[int]:
+    """The calls of this gateway that each thread began last."""
+    _, *places = _FORM.unpack(written)
+    return {place - 1 for place in places if place}

@@ -7,10 +7,12 @@ Request: u32 length of the body, u32 number, u8 kind, body (the JSON of the call
 Answer: u32 length of the body, u32 number, u8 status, body (the JSON of the result, or of type, value, traceback).
 A request of kind CANCEL names by its number a call that nobody waits for: if it has not begun, it never does, and is
 answered CANCELLED; one that has begun is let run, since nothing short of ending the process would stop it. With a
-request of kind MARK comes memory of the gateway, where the number of each call is noted before it begins.
+request of kind MARK comes memory of the gateway: a word that changes with each turn of other gateways, then a place
+for each thread, where the number of a call and 1 is noted before it begins.
 """
 
 import contextlib
+import itertools
 import json
 import mmap
 import os
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
     from .work import Work
 
 HEADER = struct.Struct("!IIB")
-_MARK = struct.Struct("=Q")
+_WORD = struct.Struct("=Q")
+#: Threads of a thread-safe model.
+THREADS = 8
 PREDICT, PREDICT_MULTIPLE, PING, PREDICT_FROM_DATASETS, PREDICT_BINARY, CANCEL, PREDICT_BATCH, MARK = (
     1,
     2,
@@ -57,7 +61,7 @@ Send = Callable[[bytes], None]
 
 
 def replica(work: "Work") -> None:
-    """Message: as `model.load`, and thread_safe, threads, arguments (defaults of the deployment), recipe.
+    """Message: as `model.load`, and thread_safe, arguments (defaults of the deployment), recipe.
 
     Files: the listening socket, then those that `model.load` wants.
     """
@@ -67,8 +71,7 @@ def replica(work: "Work") -> None:
     loaded = model.load(message, rest)
     handler = Handler(loaded, message.get("arguments") or {}, Recipe(message.get("recipe")))
     work.answer({"ready": True, "predict_many": loaded.has_predict_many})
-    threads = int(message.get("threads") or 8) if message.get("thread_safe") else 0
-    Server(socket.socket(fileno=listener), handler.answer, threads).serve()
+    Server(socket.socket(fileno=listener), handler.answer, THREADS if message.get("thread_safe") else 0).serve()
 
 
 class Handler:
@@ -136,10 +139,18 @@ class Server:
 
     def __init__(self, listener: socket.socket, answer: Callable[[int, int, bytes], bytes], threads: int) -> None:
         self._listener, self._answer = listener, timing.timed(answer)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict") if threads else None
+        #: Which thread of the pool this is, from 0.
+        self._own, places = threading.local(), itertools.count()
+        self._pool = (
+            ThreadPoolExecutor(threads, "predict", lambda: setattr(self._own, "place", next(places)))
+            if threads
+            else None
+        )
         self._selector = selectors.DefaultSelector()
         #: Connections with calls that wait for their turn, where calls go one after the other.
         self._busy: dict[Connection, None] = {}
+        self._connections: dict[Connection, None] = {}
+        self._turns = itertools.count(1)
 
     def serve(self) -> None:
         """Accepts and answers until the guest is killed."""
@@ -158,12 +169,15 @@ class Server:
         with contextlib.suppress(BlockingIOError, ConnectionError):
             connection, _ = self._listener.accept()
             connection.setblocking(True)
-            self._selector.register(connection, selectors.EVENT_READ, Connection(connection))
+            made = Connection(connection)
+            self._selector.register(connection, selectors.EVENT_READ, made)
+            self._connections[made] = None
 
     def _read(self, connection: "Connection") -> None:
         if not connection.fill():
             self._selector.unregister(connection.socket)
             self._busy.pop(connection, None)
+            self._connections.pop(connection, None)
             connection.close()
         elif self._pool is None:
             connection.queue_up()
@@ -183,10 +197,13 @@ class Server:
             connection.send(HEADER.pack(0, number, CANCELLED))
 
     def _answer_on_thread(self, connection: "Connection", number: int, kind: int, body: bytes) -> None:
+        self._tell_others(connection)
+        connection.mark(number, self._own.place)
         connection.send(self._answer(number, kind, body))
 
     def _answer_in_turn(self, connection: "Connection") -> None:
         """Answers what waits in a connection, for a while: then other connections have their turn."""
+        self._tell_others(connection)
         end = time.monotonic() + TURN_S
         for _ in range(len(connection.waiting)):
             number, kind, body = connection.waiting.popleft()
@@ -195,16 +212,26 @@ class Server:
                 connection.send(HEADER.pack(0, number, CANCELLED))
                 continue
             began = time.monotonic()
-            connection.mark(number)
+            connection.mark(number, 0)
             # Sent before the next call begins: a call that ends this process takes no other's answer along.
             connection.send(self._answer(number, kind, body))
             now = time.monotonic()
-            if now - began > SLOW_S and connection.fill_more():
-                connection.queue_up()
+            if now - began > SLOW_S:
+                self._tell_others(connection)
+                if connection.fill_more():
+                    connection.queue_up()
             if now > end:
                 break
         if not connection.waiting:
             self._busy.pop(connection, None)
+
+    def _tell_others(self, connection: "Connection") -> None:
+        """Lets other gateways know that it goes on, with calls that are not theirs."""
+        if len(self._connections) > 1:
+            turn = next(self._turns)
+            for other in tuple(self._connections):
+                if other is not connection:
+                    other.note_turn(turn)
 
 
 class Connection:
@@ -235,14 +262,19 @@ class Connection:
         self._is_greeted = True
         data, descriptors, *_ = socket.recv_fds(self.socket, 1 << 18, 1)
         for descriptor in descriptors:
-            self._memory = mmap.mmap(descriptor, _MARK.size)
+            self._memory = mmap.mmap(descriptor, os.fstat(descriptor).st_size)
             os.close(descriptor)
         return data
 
-    def mark(self, number: int) -> None:
-        """Notes that a call begins: should it end this process, the gateway knows which one it was."""
+    def mark(self, number: int, place: int) -> None:
+        """Notes that a thread begins a call: should it end this process, the gateway knows which one it was."""
         if self._memory is not None:
-            _MARK.pack_into(self._memory, 0, number + 1)
+            _WORD.pack_into(self._memory, _WORD.size * (1 + place), number + 1)
+
+    def note_turn(self, turn: int) -> None:
+        """Notes that calls of others are being answered."""
+        if self._memory is not None:
+            _WORD.pack_into(self._memory, 0, turn)
 
     def fill_more(self) -> bool:
         """Reads what has come meanwhile, without waiting; False if nothing has."""
