@@ -4,7 +4,8 @@
 at full speed, over two gateways. Meanwhile the deployment goes from one version to the other and back, by a switch, by
 a canary that is promoted, and by a rollback, with a shadow in between; every so often a call makes its replica end, and
 one gateway after the other is told to end and is replaced. The calls that end a replica fail, as they must; every other
-call that was sent must be answered.
+call that was sent must be answered. With `--steady` nothing of that happens: what is looked at then is how long calls
+take, and whether any process grows.
 """
 
 import argparse
@@ -23,12 +24,15 @@ import uvloop
 
 from benchmarks.house import House
 from benchmarks.load import Tally, caller, hammer
-from benchmarks.measure import load, percentile
+from benchmarks.measure import load
 
 CALLERS, SHARE = 32, 0.8
 GATEWAYS = 2
 #: Seconds between two switches, two deaths of a replica, and two ends of a gateway.
 SWITCH_S, KILL_S, RESTART_S = 2.8, 5.5, 14.0
+MINUTE_S = 60.0
+#: What may come on top of a process's memory, whatever it had.
+SLACK_MIB = 24.0
 SOURCE = """import os
 
 def train():
@@ -58,7 +62,7 @@ class Soak:
     #: Deadly calls that were answered as if nothing had happened.
     survived: int = 0
     rate: float = 0.0
-    #: Private memory in MiB of the gateway and the agent, a pair each: after the first tenth, and at the end.
+    #: Private memory in MiB of gateways, agent and guests: after the first tenth, and at the end.
     memory: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
@@ -66,17 +70,20 @@ class Soak:
         """Calls that failed and should not have."""
         return self.tally.errors + self.lost
 
+    @property
+    def grown(self) -> list[str]:
+        """Whose memory grew by more than a tenth, and by more than what an allocator keeps."""
+        return [name for name, (first, last) in self.memory.items() if last > max(first * 1.1, first + SLACK_MIB)]
 
-def soak(seconds: float) -> Soak:
+
+def soak(seconds: float, *, steady: bool = False) -> Soak:
     """Runs it in a house of its own."""
     done = Soak()
     with House(gateways=GATEWAYS) as house:
         url, deployment_id, versions = _prepare(house)
         top = hammer(url, CALLERS, min(5.0, seconds / 4), lambda _: itertools.repeat(PLAIN))
         done.rate = top.per_second * SHARE
-        before = dict[str, float]()
-        uvloop.run(_soak(house, url, deployment_id, versions, seconds, done, before))
-        done.memory = {name: (before.get(name, 0.0), _private_mib(house.child(name))) for name in ("gateway", "agent")}
+        uvloop.run(_soak(house, url, seconds, done, None if steady else _Rollouts(house, deployment_id, versions)))
     return done
 
 
@@ -95,23 +102,37 @@ def _prepare(house: House) -> tuple[str, str, list[str]]:
     return url, deployment_id, [*versions, str(again)]
 
 
-async def _soak(
-    house: House,
-    url: str,
-    deployment_id: str,
-    versions: list[str],
-    seconds: float,
-    done: Soak,
-    before: dict[str, float],
-) -> None:
+class _Rollouts:
+    """Steps of rollouts, each when the one before is through."""
+
+    def __init__(self, house: House, deployment_id: str, versions: list[str]) -> None:
+        self._house, self._deployment_id, self._versions = house, deployment_id, versions
+
+    def step(self, number: int) -> None:
+        """One of them."""
+        while True:
+            found = self._house.call("describeDeployment", deploymentId=self._deployment_id)
+            if found["pendingModelVersion"] is None:
+                break
+            time.sleep(0.1)
+        other = next(version for version in self._versions if version != found["modelVersion"])
+        action, given = (
+            ("setDeploymentModelVersion", {"modelVersion": other}),
+            ("setDeploymentCanary", {"modelVersion": other, "percent": 30}),
+            ("promoteDeployment", {}),
+            ("setDeploymentShadow", {"modelVersion": other, "percent": 30}),
+            ("removeDeploymentShadow", {}),
+            ("rollbackDeployment", {}),
+        )[number % 6]
+        self._house.call(action, deploymentId=self._deployment_id, **given)
+
+
+async def _soak(house: House, url: str, seconds: float, done: Soak, rollouts: _Rollouts | None) -> None:
     end = time.perf_counter() + seconds
 
-    def switch() -> None:
+    def switch(to: _Rollouts) -> None:
         done.switches += 1
-        _step(house, done.switches, deployment_id, versions)
-
-    def look() -> None:
-        before.update({name: _private_mib(house.child(name)) for name in ("gateway", "agent")})
+        to.step(done.switches)
 
     def restart() -> None:
         gateways = house.children("gateway")
@@ -122,30 +143,33 @@ async def _soak(
     async with asyncio.TaskGroup() as group:
         for _ in range(CALLERS):
             group.create_task(_keep_up(url, end, done))
-        group.create_task(_every(SWITCH_S, end, lambda: asyncio.to_thread(switch)))
-        group.create_task(_every(KILL_S, end, lambda: _kill(url, done)))
-        group.create_task(_every(RESTART_S, end, lambda: asyncio.to_thread(restart)))
-        await asyncio.sleep(seconds / 10)
-        await asyncio.to_thread(look)
+        if rollouts is not None:
+            group.create_task(_every(SWITCH_S, end, lambda: asyncio.to_thread(switch, rollouts)))
+            group.create_task(_every(KILL_S, end, lambda: _kill(url, done)))
+            group.create_task(_every(RESTART_S, end, lambda: asyncio.to_thread(restart)))
+        group.create_task(_watch(house, seconds, end, done))
 
 
-def _step(house: House, number: int, deployment_id: str, versions: list[str]) -> None:
-    """One step of a rollout, the last one being through."""
-    while True:
-        found = house.call("describeDeployment", deploymentId=deployment_id)
-        if found["pendingModelVersion"] is None:
-            break
-        time.sleep(0.1)
-    other = next(version for version in versions if version != found["modelVersion"])
-    action, given = (
-        ("setDeploymentModelVersion", {"modelVersion": other}),
-        ("setDeploymentCanary", {"modelVersion": other, "percent": 30}),
-        ("promoteDeployment", {}),
-        ("setDeploymentShadow", {"modelVersion": other, "percent": 30}),
-        ("removeDeploymentShadow", {}),
-        ("rollbackDeployment", {}),
-    )[number % 6]
-    house.call(action, deploymentId=deployment_id, **given)
+async def _watch(house: House, seconds: float, end: float, done: Soak) -> None:
+    """Says every minute how it goes, and looks at memory after a tenth of the time and at the end."""
+    await asyncio.sleep(seconds / 10)
+    first = await asyncio.to_thread(_memory, house)
+    while (left := end - time.perf_counter()) > 1:
+        await asyncio.sleep(min(MINUTE_S, left - 1))
+        last = await asyncio.to_thread(_memory, house)
+        done.memory = {name: (first.get(name, 0.0), last[name]) for name in last}
+        times, sizes = done.tally.latencies, ", ".join(f"{name} {size:.0f}" for name, size in last.items())
+        print(
+            f"  {seconds - max(left - MINUTE_S, 1):.0f} s: {len(times):,} calls, {done.failed} failed, p50 "
+            f"{times.percentile(0.5):.2f} ms, p99 {times.percentile(0.99):.2f} ms, MiB: {sizes}",
+            flush=True,
+        )
+
+
+def _memory(house: House) -> dict[str, float]:
+    """Private memory in MiB of all gateways, of the agent, and of all guests."""
+    groups = {"gateways": house.children("gateway"), "agent": house.children("agent"), "guests": house.guests()}
+    return {name: sum(map(_private_mib, pids)) for name, pids in groups.items()}
 
 
 async def _keep_up(url: str, end: float, done: Soak) -> None:
@@ -182,28 +206,37 @@ async def _every(pause_s: float, end: float, act: Callable[[], Awaitable[None]])
 
 
 def _private_mib(pid: int) -> float:
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    """Nothing, if the process has ended meanwhile."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
     return sum(int(line.split()[1]) for line in rollup if line.startswith("Private")) / 1024
 
 
 def main() -> int:
-    """Exit status 1 if a call failed that should not have."""
+    """Exit status 1 if a call failed that should not have, or something grew."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
-    seconds = parser.parse_args().minutes * 60
+    parser.add_argument("--steady", action="store_true", help="nothing is switched, ended or replaced")
+    options = parser.parse_args()
+    seconds = options.minutes * 60
     print(f"{seconds:.0f} s, {load()} at the start", flush=True)
-    done = soak(seconds)
-    latencies = done.tally.latencies_ms
+    done = soak(seconds, steady=options.steady)
+    times = done.tally.latencies
     print(
-        f"{len(latencies):,} calls at {done.rate:,.0f} a second, {done.switches} steps of rollouts, "
-        f"{done.kills} replicas ended, {done.restarts} gateways ended ({done.renewed} connections told so)"
+        f"{len(times):,} calls, {len(times) / seconds:,.0f} a second, asked for {done.rate:,.0f}; "
+        f"{done.switches} steps of rollouts, {done.kills} replicas ended, "
+        f"{done.restarts} gateways ended ({done.renewed} connections told so)"
     )
-    p50, p99 = (percentile(latencies, share) for share in (0.5, 0.99))
-    print(f"p50 {p50:.2f} ms, p99 {p99:.2f} ms, longest {max(latencies):.0f} ms")
+    p50, p99 = times.percentile(0.5), times.percentile(0.99)
+    print(f"p50 {p50:.2f} ms, p99 {p99:.2f} ms ({p99 / p50:.1f} x), longest {times.longest:.0f} ms")
     for name, (first, last) in done.memory.items():
-        print(f"private memory of the {name}: {first:.0f} MiB after a tenth of the time, {last:.0f} MiB at the end")
+        print(f"private memory, {name}: {first:.0f} MiB after a tenth of the time, {last:.0f} MiB at the end")
     print(f"failed calls: {done.failed}", *done.tally.samples, sep="\n  ")
-    return 1 if done.failed or done.survived else 0
+    if done.grown:
+        print("grew:", *done.grown)
+    return 1 if done.failed or done.survived or done.grown else 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -71,7 +72,10 @@ class Asking:
 
     def wait_until_known(self, *gateways: Yard) -> None:
         for each in gateways:
-            wait_until(lambda yard=each: self.ask(yard).result().ok)
+            wait_until(partial(self._is_answered, each))
+
+    def _is_answered(self, yard: Yard) -> bool:
+        return self.ask(yard).result().ok
 
 
 def test_a_call_that_waits_behind_another_gateways_is_not_timed(yard: Yard, other: Yard, workshop: Workshop) -> None:
