@@ -1,7 +1,19 @@
-"""Which process of this machine serves a replica."""
+"""How many replicas a deployment has, and which processes of this machine they are."""
 
 import os
 from pathlib import Path
+
+from sqlalchemy import func, select
+
+from modelyard.deployments.records import Replica
+from tests.yard import Yard
+
+
+def replicas_of(yard: Yard, deployment_id: str) -> int:
+    """How many replicas it has, as the database says."""
+    with yard.database.read() as session:
+        query = select(func.count()).select_from(Replica).where(Replica.deployment_id == deployment_id)
+        return session.scalar(query) or 0
 
 
 def listeners(path: str) -> list[int]:

@@ -8,11 +8,12 @@ import pytest
 import requests
 from sqlalchemy import func, select
 
-from modelyard.deployments.records import Deployment, Replica
+from modelyard.deployments.records import Deployment
 from modelyard.execution.records import Run, RunState
 from modelyard.models.records import ModelVersion
 from modelyard.storage import BlobStore
 from tests.deployments.conftest import Workshop
+from tests.deployments.processes import replicas_of
 from tests.waiting import wait_until
 from tests.yard import Yard
 
@@ -34,12 +35,6 @@ def predict(model, query):
 def ask(yard: Yard, token: str, deployment_id: str, query: dict[str, object]) -> requests.Response:
     target = {"deploymentToken": token, "deploymentId": deployment_id}
     return requests.post(f"{yard.url}/api/v0/predict", params=target, json={"queryData": query}, timeout=60)
-
-
-def replicas_of(yard: Yard, deployment_id: str) -> int:
-    with yard.database.read() as session:
-        query = select(func.count()).select_from(Replica).where(Replica.deployment_id == deployment_id)
-        return session.scalar(query) or 0
 
 
 def is_asleep(yard: Yard, deployment_id: str) -> bool:
