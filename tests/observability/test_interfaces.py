@@ -120,6 +120,31 @@ def test_inputs_are_known_from_code_table_and_calls(shared_yard: Yard) -> None:
     assert found["result"]["properties"] == {"strength": {"type": "number"}, "unit": {"type": "string"}}
 
 
+BINARY_TOO = """
+def train(mixes):
+    return 1
+
+def predict(model, query, digits: int = 2):
+    if "blob" in query:
+        return {"bytes": len(query["blob"])}
+    return {"strength": round(query["cement"], digits)}
+"""
+
+
+@pytest.mark.sandbox
+def test_what_calls_did_without_is_not_required_and_what_predict_ignores_is_in_no_example(shared_yard: Yard) -> None:
+    trained = Trained(shared_yard, BINARY_TOO)
+    found = trained.interface()
+    assert list(found["query"]["properties"]) == ["blob", "cement"]
+    assert "required" not in found["query"]
+    assert found["example"]["body"] == {"queryData": {"cement": 540.0}}
+    assert trained.ask({"queryData": {"cement": 1.25}, "digits": 1, "digit": 3})["success"]
+    wait_until(lambda: trained.interface()["callsSeen"] == 1)
+    found = trained.interface()
+    assert found["example"]["body"] == {"queryData": {"cement": 1.25}, "digits": 1}
+    assert "digit=" not in found["example"]["python"]
+
+
 @pytest.mark.sandbox
 def test_examples_work_when_they_are_pasted(trained: Trained) -> None:
     example = trained.interface()["example"]
@@ -195,6 +220,24 @@ def test_a_function_is_described_by_its_last_definition() -> None:
     ]  # fmt: skip
     assert found.takes_any_keyword
     assert read_interface(tree, "absent") is None
+
+
+@pytest.mark.parametrize(
+    ("body", "keys"),
+    [
+        ("return q['a'] if q['b'] else q['c']", {"b": True, "a": False, "c": False}),
+        ("if q['a']:\n        return q['b']\n    return q['c']", {"a": True, "b": False, "c": False}),
+        ("if q['a'] < 0:\n        raise ValueError\n    return q['b']", {"a": True, "b": True}),
+        ("try:\n        x = q['a']\n    except KeyError:\n        x = q['b']\n    return x", {"a": False, "b": False}),
+        ("x = q['a'] if 'a' in q else q['b']\n    return x + q['a']", {"a": False, "b": False}),
+        ("return q['a'] and q['b']", {"a": True, "b": False}),
+        ("return [q['a'] + each for each in q['b']]", {"a": True, "b": True}),
+    ],
+)
+def test_what_is_read_under_a_condition_is_not_needed(body: str, keys: dict[str, bool]) -> None:
+    found = read_interface(ast.parse(f"def predict(model, q):\n    {body}\n"), "predict")
+    assert found is not None
+    assert found.keys == keys
 
 
 @pytest.fixture(scope="module")

@@ -48,28 +48,62 @@ def _parameter(arg: ast.arg, default: ast.expr | None, *, keyword_only: bool = F
 
 
 def _keys(function: ast.FunctionDef, query: str) -> Iterator[tuple[str, bool]]:
-    """Keys that it reads from the parameter -> whether it needs them: for `query["x"]` yes, for `query.get("x")` no."""
+    """Keys that it reads from the parameter -> whether it needs them, as those that every call reads as `query["x"]`.
+
+    Not needed are those behind a condition, behind a `return` that stands in one, tried for, or asked for (`in`).
+    """
     needed: dict[str, bool] = {}
-    for node in ast.walk(function):
-        if isinstance(node, ast.Subscript) and _is(node.value, query) and isinstance(node.ctx, ast.Load):
-            key, is_needed = node.slice, True
-        elif (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and node.func.attr == "get"
-            and _is(node.func.value, query)
-            and node.args
-        ):
-            key, is_needed = node.args[0], False
-        else:
-            continue
+    asked_for: set[str] = set()
+    for node, is_certain in _walk(function):
+        key = _key(node, query)
         if isinstance(key, ast.Constant) and isinstance(key.value, str) and len(key.value) <= LONGEST:
-            needed[key.value] = needed.get(key.value, False) or is_needed
-    yield from list(needed.items())[:MOST]
+            needed[key.value] = needed.get(key.value, False) or (is_certain and isinstance(node, ast.Subscript))
+            if isinstance(node, ast.Compare):
+                asked_for.add(key.value)
+    yield from [(name, is_needed and name not in asked_for) for name, is_needed in needed.items()][:MOST]
 
 
-def _is(node: ast.expr, name: str) -> bool:
-    return isinstance(node, ast.Name) and node.id == name
+def _key(node: ast.AST, query: str) -> ast.expr | None:
+    """What `query[...]`, `query.get(...)` and `... in query` name, if the node is one of them."""
+    match node:
+        case ast.Subscript(value=ast.Name(id=name), ctx=ast.Load()) if name == query:
+            return node.slice
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="get"), args=[key, *_]) if name == query:
+            return key
+        case ast.Compare(left=key, ops=[ast.In() | ast.NotIn()], comparators=[ast.Name(id=name)]) if name == query:
+            return key
+    return None
+
+
+def _walk(function: ast.FunctionDef) -> Iterator[tuple[ast.AST, bool]]:
+    """All that is in the function, in the source's order, and whether every call comes there for all that can be seen."""
+    waiting: list[tuple[ast.AST, bool]] = [(each, True) for each in reversed(function.body)]
+    may_have_left = False
+    while waiting:
+        node, is_certain = waiting.pop()
+        yield node, is_certain and not may_have_left
+        may_have_left = may_have_left or (isinstance(node, ast.Return) and not is_certain)
+        branches = _branches(node)
+        children = [(each, is_certain and id(each) not in branches) for each in ast.iter_child_nodes(node)]
+        waiting += reversed(children)
+
+
+def _branches(node: ast.AST) -> set[int]:
+    """Those of its children, by identity, that are not come to each time that it is."""
+    match node:
+        case ast.If() | ast.While():
+            found: list[ast.AST] = [*node.body, *node.orelse]
+        case ast.Try():
+            found = [*node.body, *node.handlers, *node.orelse]
+        case ast.IfExp():
+            found = [node.body, node.orelse]
+        case ast.BoolOp():
+            found = [*node.values[1:]]
+        case ast.Match():
+            found = [*node.cases]
+        case _:
+            found = []
+    return {id(each) for each in found}
 
 
 def _text(node: ast.expr | None) -> str | None:

@@ -56,7 +56,10 @@ def describe_interface(call: Call, deployment: Deployment) -> DeploymentInterfac
     row = row_of(call, known.tables[0].table) if known.tables and not samples else None
     if isinstance(row, After):
         return row
-    body, result, source = _body(query, samples, row)
+    arguments = _arguments(function, len(version.training_input_tables))
+    takes_any = function is None or function.takes_any_keyword
+    taken = None if takes_any else {each.name for each in arguments}
+    body, result, source = _body(query, samples, row, taken)
     return DeploymentInterface(
         deployment_id=deployment.deployment_id,
         action="predict",
@@ -64,8 +67,8 @@ def describe_interface(call: Call, deployment: Deployment) -> DeploymentInterfac
         documentation=function.documentation or None if function else None,
         query=query,
         result=of_values([sample.result for sample in samples]),
-        arguments=_arguments(function, len(version.training_input_tables)),
-        takes_any_argument=function is None or function.takes_any_keyword,
+        arguments=arguments,
+        takes_any_argument=takes_any,
         calls_seen=len(samples),
         example=example(base_url, deployment.deployment_id, "predict", body, result, source),
     )
@@ -107,7 +110,8 @@ def _query(known: Known, samples: Sequence[Sample]) -> Schema:
     read = known.function.keys if known.function else {}
     names = list(dict.fromkeys([*read, *seen])) or list(known.columns)
     properties = {name: _property(name, known, seen, len(queries), queries) for name in names}
-    required = [name for name in names if read.get(name, not read and bool(queries) and _in_all(name, queries))]
+    # A call that was answered without it tells that it is not needed, whatever the code looks like.
+    required = [name for name in names if read.get(name, not read and bool(queries)) and _in_all(name, queries)]
     return {"type": "object", "properties": properties} | ({"required": required} if required else {})
 
 
@@ -129,14 +133,21 @@ def _property(
     return {**schema, "description": ", ".join(sources).capitalize()}
 
 
-def _body(query: Schema, samples: Sequence[Sample], row: Row | None) -> tuple[dict[str, Any], Any, Source]:
-    """The body of an example, what it was answered with, and where it is from."""
+def _body(
+    query: Schema, samples: Sequence[Sample], row: Row | None, taken: set[str] | None
+) -> tuple[dict[str, Any], Any, Source]:
+    """The body of an example, what it was answered with, and where it is from; `taken`: arguments that it may have."""
     if samples:
-        return samples[0].body, samples[0].result, Source.CALL
-    names = query.get("properties", {})
+        body = samples[0].body
+        kept = {name: value for name, value in body.items() if taken is None or name == "queryData" or name in taken}
+        return kept, samples[0].result, Source.CALL
+    required = query.get("required", ())
+    names: Schema = query.get("properties", {})
     if row is not None and any(name in row for name in names):
-        return {"queryData": {name: row.get(name, made_up(each)) for name, each in names.items()}}, None, Source.ROW
-    return {"queryData": made_up(query)}, None, Source.TYPES
+        told = {name: each for name, each in names.items() if name in row or name in required}
+        return {"queryData": {name: row.get(name, made_up(each)) for name, each in told.items()}}, None, Source.ROW
+    told = {name: each for name, each in names.items() if "type" in each or name in required}
+    return {"queryData": made_up({**query, "properties": told})}, None, Source.TYPES
 
 
 def _arguments(function: FunctionInterface | None, tables: int) -> list[Argument]:
