@@ -76,7 +76,7 @@ def _key(node: ast.AST, query: str) -> ast.expr | None:
 
 
 def _walk(function: ast.FunctionDef) -> Iterator[tuple[ast.AST, bool]]:
-    """All that is in the function, in the source's order, and whether every call comes there for all that can be seen."""
+    """All that is in the function, in the source's order, and whether every call comes there, as far as can be seen."""
     waiting: list[tuple[ast.AST, bool]] = [(each, True) for each in reversed(function.body)]
     may_have_left = False
     while waiting:
