@@ -51,6 +51,9 @@ def test_the_official_client_predicts(shared_yard: Yard, workshop: Workshop) -> 
     assert [each["query"]["x"] for each in several] == [1, 2]
     without_key = abacusai.PredictionClient(abacusai.ClientOptions(server=shared_yard.url))
     assert without_key.predict(token, deployment_id, {"x": 1})["model"] == 7
+    # As the versions of a Python model say it: its algorithm is its own.
+    described = client.describe_deployment(deployment_id)
+    assert described.algorithm == described.model_id == client.describe_model(described.model_id).default_algorithm
 
 
 def test_every_answer_carries_its_request_id(shared_yard: Yard, anything: tuple[str, str]) -> None:

@@ -90,7 +90,7 @@ def check_deletable(session: Session, deployment: Deployment) -> None:
     if users:
         raise ConflictError(
             f"Deployment {deployment.deployment_id} can't be deleted: it is used by {', '.join(users)}. "
-            "Delete those first."
+            "Delete those first"
         )
 
 

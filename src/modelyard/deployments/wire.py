@@ -88,7 +88,7 @@ def deployment(record: DeploymentRecord, refresh_schedules: Sequence[object]) ->
         regions=[],
         error=record.error,
         batch_streaming_updates=record.batch_streaming_updates,
-        algorithm=record.algorithm,
+        algorithm=record.algorithm or record.model_id,
         pending_model_version=_pending(record),
         model_deployment_config=record.model_deployment_config,
         refresh_schedules=refresh_schedules,

@@ -79,7 +79,7 @@ def _locked(session: Session, which: object) -> Sequence[ModelVersion]:
 def _check_unused(session: Session, name: str, versions: Sequence[ModelVersion]) -> None:
     users = users_of(session, [version.model_version for version in versions])
     if users:
-        raise ConflictError(f"{name} can't be deleted: it is used by {', '.join(users)}. Delete those first.")
+        raise ConflictError(f"{name} can't be deleted: it is used by {', '.join(users)}. Delete those first")
 
 
 def _remove(session: Session, versions: Sequence[ModelVersion]) -> set[Digest]:
