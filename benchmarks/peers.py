@@ -1,9 +1,12 @@
-"""The same scikit-learn model behind this platform and behind its peers, each as its own documentation serves it.
+"""The same model behind this platform and behind its peers, each as its own documentation serves it.
 
-A logistic regression of 20 features, one record a call, 32 connections. Ours sits behind the sandbox with the token
-check, limits and metrics on; it is asked plainly, and with `predict_many` and batching on. `python -m benchmarks.peers`
-makes an environment for each peer under the cache of the benchmarks (some minutes, some gigabytes); a peer without one
-is left out.
+A logistic regression of 20 features, one record a call, 32 connections: by scikit-learn, whose own call of one row
+bounds what any server can reach with a process, and by the same coefficients in a loop of plain Python (`dot`). Ours
+sits behind the sandbox with the token check, limits and metrics on; scikit-learn is asked plainly, and with
+`predict_many` and batching on. Peers that can gather calls are asked both ways, too: batches are held against the best
+of all, plain calls against the best of plain ones.
+`python -m benchmarks.peers` makes an environment for each peer under the cache of the benchmarks (some minutes, some
+gigabytes); a peer without one is left out.
 """
 
 import contextlib
@@ -16,38 +19,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import requests
 
 from benchmarks.house import House, free_port
 from benchmarks.load import Load, press
 from benchmarks.measure import Options, Row, median
+from benchmarks.peer_servers import DOT, FIT, PEERS, RECORD, Peer
 
 HOME = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "modelyard-benchmarks" / "peers"
-FEATURES = 20
 CONNECTIONS = 32
 #: Times the best peer's calls a second.
 BUDGET = 10
 READY_S = 120.0
-RECORD = {f"x{number}": 0.123456 * number + 0.75 for number in range(FEATURES)}
-FIT = f"""
-import numpy as np
-from sklearn.linear_model import LogisticRegression
-
-def fit():
-    dice = np.random.default_rng(1)
-    features = dice.random((2_000, {FEATURES}))
-    return LogisticRegression(max_iter=500).fit(features, features.sum(axis=1) > {FEATURES / 2})
-
-def ask(model, record):
-    return float(model.predict_proba([list(record.values())])[0, 1])
-"""
-OURS = (
-    FIT
-    + """
+WAYS = {"plain": "scikit-learn, plain", "batched": "scikit-learn, batched", "dot": "plain Python"}
+OURS = """
 def train():
     return fit()
 
@@ -55,158 +42,35 @@ def predict(model, query):
     return ask(model, query)
 
 def predict_many(model, queries: list):
-    return model.predict_proba([list(each.values()) for each in queries])[:, 1].tolist()
+    return ask_many(model, queries)
 """
-)
 BATCHING = {"maxBatchSize": 64, "latencyBudgetMs": 20}
-
-
-@dataclass(frozen=True)
-class Peer:
-    """How one peer is installed, started and asked. Files are written into a folder of its own, PORT filled in."""
-
-    packages: tuple[str, ...]
-    files: dict[str, str]
-    command: tuple[str, ...]
-    path: str
-    body: dict[str, Any]
-    #: Made before the server starts, by the peer's Python.
-    prepare: str = ""
-    more: dict[str, str] = field(default_factory=dict)
-
-
-PEERS = {
-    "MLServer": Peer(
-        ("mlserver", "mlserver-sklearn", "scikit-learn", "uvloop<0.22"),
-        {
-            "settings.json": '{"http_port": PORT, "grpc_port": PORT1, "metrics_port": PORT2, "parallel_workers": 0}',
-            "model-settings.json": '{"name": "m", "implementation": "mlserver_sklearn.SKLearnModel", '
-            '"parameters": {"uri": "model.joblib"}}',
-        },
-        ("bin/mlserver", "start", "."),
-        "/v2/models/m/infer",
-        {
-            "inputs": [
-                {"name": "x", "shape": [1, FEATURES], "datatype": "FP64", "data": list(RECORD.values())},
-            ],
-            "outputs": [{"name": "predict_proba"}],
-        },
-        "import joblib\njoblib.dump(fit(), 'model.joblib')",
-    ),
-    "LitServe": Peer(
-        ("litserve", "scikit-learn"),
-        {
-            "serve.py": FIT
-            + """
-import litserve
-
-class Served(litserve.LitAPI):
-    def setup(self, device):
-        self.model = fit()
-
-    def decode_request(self, request):
-        return request
-
-    def predict(self, record):
-        return ask(self.model, record)
-
-    def encode_response(self, output):
-        return {"result": output}
-
-if __name__ == "__main__":
-    server = litserve.LitServer(Served(), accelerator="cpu", workers_per_device=1)
-    server.run(host="127.0.0.1", port=PORT, num_api_servers=1, generate_client_file=False, log_level="warning")
-"""
-        },
-        ("bin/python", "serve.py"),
-        "/predict",
-        RECORD,
-    ),
-    "BentoML": Peer(
-        ("bentoml", "scikit-learn"),
-        {
-            "service.py": FIT
-            + """
-import bentoml
-
-@bentoml.service(workers=1)
-class Served:
-    def __init__(self):
-        self.model = fit()
-
-    @bentoml.api
-    def predict(self, record: dict) -> float:
-        return ask(self.model, record)
-"""
-        },
-        ("bin/bentoml", "serve", "service:Served", "--port", "PORT", "--host", "127.0.0.1"),
-        "/predict",
-        {"record": RECORD},
-    ),
-    "MLflow": Peer(
-        ("mlflow", "scikit-learn", "pandas"),
-        {},
-        ("bin/mlflow", "models", "serve", "-m", "model", "--env-manager", "local", "--port", "PORT", "--workers", "1"),
-        "/invocations",
-        {"inputs": [list(RECORD.values())]},
-        "import mlflow.sklearn\nmlflow.sklearn.save_model(fit(), 'model', pyfunc_predict_fn='predict_proba', "
-        "serialization_format='cloudpickle')",
-    ),
-    "Ray Serve": Peer(
-        ("ray[serve]", "scikit-learn"),
-        {
-            "serve.py": FIT
-            + """
-import threading
-import ray
-from ray import serve
-
-@serve.deployment(num_replicas=1, max_ongoing_requests=64)
-class Served:
-    def __init__(self):
-        self.model = fit()
-
-    async def __call__(self, request):
-        return ask(self.model, await request.json())
-
-ray.init(num_cpus=2, logging_level="ERROR", include_dashboard=False)
-serve.start(http_options={"host": "127.0.0.1", "port": PORT})
-serve.run(Served.bind())
-threading.Event().wait()
-"""
-        },
-        ("bin/python", "serve.py"),
-        "/",
-        RECORD,
-        more={"RAY_SERVE_LOG_TO_STDERR": "0"},
-    ),
-}
 
 
 def run(options: Options) -> Iterator[Row]:
     """Ours first, then each peer that is installed, and the ratio to the best of them."""
-    plain, batched = _ours(options)
-    found = {}
+    ours, theirs = _ours(options), {way: dict[str, Load]() for way in WAYS}
     for name, peer in PEERS.items():
         if not _folder(name).exists():
             print(f"  {name} was left out: python -m benchmarks.peers installs it")
             continue
-        try:
-            found[name] = _peer(name, peer, options)
-        except RuntimeError as error:
-            print(f"  {name} was left out: {error}")
-    yield _row("scikit-learn, plain", plain)
-    yield _row("scikit-learn, batched", batched)
-    for name, load in found.items():
-        yield _row(f"scikit-learn, {name}", load)
-    if found:
-        best = max(found, key=lambda name: found[name].per_second)
-        for what, load in (("plain", plain), ("batched", batched)):
-            ratio = load.per_second / found[best].per_second
-            yield Row(
-                f"scikit-learn, {what}, against the best peer", f"{ratio:.1f} x", f">= {BUDGET} x", f"{ratio:.1f}",
-                f"{best} {found[best].per_second:,.0f}/s", ratio >= BUDGET,
-            )  # fmt: skip
+        for way, served in (("plain", peer), ("batched", peer.gathering), ("dot", peer.varied(peer.dot))):
+            try:
+                if served is not None:
+                    theirs[way][name] = _peer(name, served, options)
+            except (RuntimeError, subprocess.CalledProcessError) as error:
+                print(f"  {name}, {way}, was left out: {error}")
+    for way, load in ours.items():
+        yield _row(f"{WAYS[way]}, ours", load)
+        for name, other in theirs[way].items():
+            yield _row(f"{WAYS[way]}, {name}", other)
+        # Batches have to beat peers that gather none, too.
+        rivals = [*theirs[way].items(), *(theirs["plain"].items() if way == "batched" else ())]
+        if rivals:
+            best, other = max(rivals, key=lambda found: found[1].per_second)
+            ratio, against = load.per_second / other.per_second, f"{best} {other.per_second:,.0f}/s"
+            what = f"{WAYS[way]}, against the best peer"
+            yield Row(what, f"{ratio:.1f} x", f">= {BUDGET} x", f"{ratio:.1f}", against, ratio >= BUDGET)
 
 
 def _row(what: str, load: Load) -> Row:
@@ -214,19 +78,23 @@ def _row(what: str, load: Load) -> Row:
     return Row(what, f"{load.per_second:,.0f}/s{bad}", "", "", f"p50 {load.p50_ms:.2f}, p99 {load.p99_ms:.1f} ms")
 
 
-def _ours(options: Options) -> tuple[Load, Load]:
-    body = json.dumps({"queryData": RECORD}).encode()
+def _ours(options: Options) -> dict[str, Load]:
+    body, found = json.dumps({"queryData": RECORD}).encode(), dict[str, Load]()
     with House() as house:
         project_id = house.project()
-        model = house.model(project_id, OURS, predictManyFunctionName="predict_many", trainingInputTables=[])
-        version = model["latestModelVersion"]["modelVersion"]
-        house.trained(version)
-        deployment_id = house.deployed(version)
         token = house.call("createDeploymentToken", projectId=project_id)["deploymentToken"]
-        url = f"{house.url}/api/v0/predict?deploymentToken={token}&deploymentId={deployment_id}"
-        plain = _pressed(url, body, options)
-        house.call("setDeploymentOptions", deploymentId=deployment_id, options=BATCHING)
-        return plain, _pressed(url, body, options)
+        for source in (FIT, DOT):
+            many = {"predictManyFunctionName": "predict_many", "trainingInputTables": []}
+            version = house.model(project_id, source + OURS, **many)["latestModelVersion"]["modelVersion"]
+            house.trained(version)
+            deployment_id = house.deployed(version)
+            url = f"{house.url}/api/v0/predict?deploymentToken={token}&deploymentId={deployment_id}"
+            found["plain" if source is FIT else "dot"] = _pressed(url, body, options)
+            if source is FIT:
+                house.call("setDeploymentOptions", deploymentId=deployment_id, options=BATCHING)
+                found["batched"] = _pressed(url, body, options)
+            house.call("stopDeployment", deploymentId=deployment_id)
+    return found
 
 
 def _peer(name: str, peer: Peer, options: Options) -> Load:
@@ -240,7 +108,7 @@ def _peer(name: str, peer: Peer, options: Options) -> Load:
             "OMP_NUM_THREADS": "1",
         } | peer.more
         if peer.prepare:
-            script = [str(_folder(name) / "bin" / "python"), "-c", FIT + peer.prepare]
+            script = [str(_folder(name) / "bin" / "python"), "-c", peer.prepare]
             subprocess.run(script, cwd=folder, env=variables, check=True, capture_output=True)
         program, *arguments = (_filled(part, port) for part in peer.command)
         with (Path(folder) / "log").open("wb") as log:
