@@ -15,30 +15,25 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from modelyard.accounts.keys import Holder
+from modelyard.api.callers import Callers
 from modelyard.api.envelope import failure_bytes
 from modelyard.api.exchange import ACTIONS, Exchange
 from modelyard.api.keyring import Keyring
-from modelyard.api.lane_forms import Target, content_type_of, fill_in, read_target, rewrite
+from modelyard.api.lane_forms import Target, content_type_of, fill_in, rewrite
 from modelyard.database import Database
 from modelyard.deployments.calls.asking import Asking
 from modelyard.deployments.calls.connection import TOO_LARGE
 from modelyard.deployments.calls.dispatch import Dispatch
 from modelyard.deployments.calls.frames import TIMED, Answer, Kind, Status, binary_body, read_failure
 from modelyard.deployments.calls.line import Line
-from modelyard.deployments.calls.rates import Bucket
-from modelyard.deployments.calls.refusals import not_ready
 from modelyard.deployments.calls.routing import Routing
 from modelyard.deployments.records import DeploymentStatus
 from modelyard.errors import (
     ApiError,
-    DataNotFoundError,
-    GenericPermissionDeniedError,
     InternalServerError,
     InvalidParameterError,
     InvalidRequest,
     MethodNotAllowed,
-    MissingParameterError,
     PredictionError,
     RequestTooLargeError,
     TooManyRequestsError,
@@ -95,9 +90,7 @@ class Lane:
         self._logbook, self._siblings = logbook, siblings
         #: None: nobody wants traces.
         self.tracing = tracing
-        self._dispatch: Dispatch | None = None
-        self._targets: dict[bytes, Target] = {}
-        self._keys = Keyring(database)
+        self._callers = Callers(Keyring(database))
         self._asking = Asking(database, settings)
         self._serial = 0
         self._prefix = secrets.token_hex(5)
@@ -126,22 +119,21 @@ class Lane:
             log.exception("request %s: a prediction failed", exchange.request_id)
             exchange.error, status = InternalServerError(), 500
             await self._fail(send, exchange.error, exchange.request_id)
-        whose = (
-            exchange.line.route.deployment_id if exchange.line else self._target(scope["query_string"]).deployment_id
-        )
+        target = self._callers.target(scope["query_string"])
+        whose = exchange.line.route.deployment_id if exchange.line else target.deployment_id
         self.note(exchange, whose, status, began)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange) -> None:
-        target = self._target(scope["query_string"])
+        target = self._callers.target(scope["query_string"])
         body = await self._read(scope, receive, target, exchange.kind)
         if exchange.kind is Kind.PREDICT_BINARY:
             exchange.content_type = content_type_of(scope)
         is_form = exchange.content_type.startswith("multipart/")
         if not is_form and (not target.is_plain or body[:1] != b"{"):
             target, body = rewrite(target, scope, body)
-        line = self._find(target, scope)
+        line = self._callers.find(target, scope)
         if line is None or line.route.status != DeploymentStatus.ACTIVE:
-            line = await self._find_anew(target, scope)
+            line = await self._callers.find_anew(target, scope)
         exchange.token = target.token
         answering = self.admit(exchange, line, body)
         answer = await _unless_left(answering, receive)
@@ -154,19 +146,19 @@ class Lane:
         """A call has arrived; by that query, where it says whose it is."""
         self._serial += 1
         exchange = Exchange(kind, f"{self._prefix}{self._serial:010x}")
-        if query and self._dispatch is not None and self._dispatch.token_buckets:
-            exchange.token = self._target(query).token
+        if query and self._callers.have_limits:
+            exchange.token = self._callers.target(query).token
         return exchange
 
     def find_by_token(self, query: bytes) -> Line | None:
         """The line that a query's token opens, if its deployment answers; None where a closer look is needed."""
-        target = self._target(query)
-        line = self._find(target, {}) if target.token and target.is_plain else None
+        target = self._callers.target(query)
+        line = self._callers.find(target, {}) if target.token and target.is_plain else None
         return line if line is not None and line.route.status == DeploymentStatus.ACTIVE else None
 
     def read_form(self, query: bytes, scope: Scope, body: bytes) -> bytes:
         """The body of a call whose query says whose it is, in the one form."""
-        return rewrite(self._target(query), scope, body)[1]
+        return rewrite(self._callers.target(query), scope, body)[1]
 
     def admit(self, exchange: Exchange, line: Line, body: bytes) -> "asyncio.Future[Answer]":
         """Sends the call on its way. Raises where it can't be taken."""
@@ -174,8 +166,8 @@ class Lane:
         exchange.line, exchange.body = line, body
         if route.options.body_limit is not None:
             exchange.check_body(route.options.body_limit)
-        if self._dispatch is not None and self._dispatch.token_buckets:
-            _check_token(self._dispatch.token_buckets.get(exchange.token))
+        if self._callers.have_limits:
+            self._callers.check_limit(exchange.token)
         if exchange.kind is Kind.PREDICT_BINARY:
             body = binary_body(exchange.content_type, body, route.arguments, override=route.arguments_override)
         elif route.arguments:
@@ -201,75 +193,19 @@ class Lane:
         loop = asyncio.get_running_loop()
         await receive()
         await loop.run_in_executor(None, self._routing.start)
-        self._dispatch = Dispatch(self._routing, self._settings)
-        self._logbook.start(self._dispatch.lines)
+        dispatch = Dispatch(self._routing, self._settings)
+        self._callers.start(dispatch)
+        self._logbook.start(dispatch.lines)
         self._siblings.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        self._dispatch.close()
+        dispatch.close()
         await loop.run_in_executor(None, self._logbook.stop)
         await loop.run_in_executor(None, self._siblings.close)
         await loop.run_in_executor(None, self._routing.close)
         if self.tracing is not None:
             await loop.run_in_executor(None, self.tracing.close)
         await send({"type": "lifespan.shutdown.complete"})
-
-    # -- who asks what ------------------------------------------------------------------------------------------
-
-    def _target(self, query: bytes) -> Target:
-        target = self._targets.get(query)
-        if target is None:
-            target = read_target(query)
-            if len(query) < 512:
-                if len(self._targets) > 4096:
-                    self._targets.clear()
-                self._targets[query] = target
-        return target
-
-    def _find(self, target: Target, scope: Scope) -> Line | None:
-        """The deployment's line if the caller may use it; None where only a fresh look can tell."""
-        dispatch = self._dispatch
-        assert dispatch is not None, "the server was started without its lifespan"
-        line = dispatch.lines.get(target.deployment_id)
-        if line is None:
-            return None
-        if target.token:
-            return line if dispatch.table.tokens.get(target.token) == line.project_id else None
-        checked = self._keys.trusted(_api_key(scope))
-        if checked is None or checked.holder is None:
-            return None
-        return line if checked.holder.principal.organization_id == line.route.organization_id else None
-
-    async def _find_anew(self, target: Target, scope: Scope) -> Line:
-        """As `_find`, after a look at the database; raises where the caller is wrong."""
-        assert self._dispatch is not None
-        if not target.deployment_id:
-            raise MissingParameterError("Missing required parameter: deploymentId")
-        await self._dispatch.look_again()
-        organization_id = None
-        if not target.token:
-            organization_id = (await self._find_holder(_api_key(scope))).principal.organization_id
-        elif target.token not in self._dispatch.table.tokens:
-            raise GenericPermissionDeniedError("Invalid deployment token")
-        line = self._dispatch.lines.get(target.deployment_id)
-        if line is None or (organization_id is not None and organization_id != line.route.organization_id):
-            raise DataNotFoundError(f"Deployment {target.deployment_id[:100]} was not found")
-        if target.token and self._dispatch.table.tokens[target.token] != line.project_id:
-            raise GenericPermissionDeniedError("The deployment token belongs to another project than the deployment")
-        if line.route.status != DeploymentStatus.ACTIVE:
-            raise not_ready(line.route)
-        return line
-
-    async def _find_holder(self, key: str) -> Holder:
-        if not key:
-            raise GenericPermissionDeniedError(
-                "Give a deploymentToken in the query, or an API key in the header apiKey"
-            )
-        assert self._dispatch is not None
-        holder = await self._dispatch.loop.run_in_executor(None, self._keys.find, key)
-        if holder is None:
-            raise GenericPermissionDeniedError("Invalid API Key")
-        return holder
 
     # -- bytes in and out ---------------------------------------------------------------------------------------
 
@@ -292,8 +228,8 @@ class Lane:
             return body
         if not target.is_plain:
             limit = min(limit, UNNAMED)
-        elif self._find(target, scope) is None:
-            await self._find_anew(target, scope)  # raises: nothing is kept for a caller who may not ask
+        elif self._callers.find(target, scope) is None:
+            await self._callers.find_anew(target, scope)  # raises: nothing is kept for a caller who may not ask
         return await _read_rest(body, scope, receive, limit)
 
     async def _succeed(self, send: Send, exchange: Exchange) -> None:
@@ -356,16 +292,6 @@ def frame_result(exchange: Exchange) -> tuple[bytes | bytearray, ...]:
     return (OPENING + result + end,) if len(result) <= JOINED else (OPENING, result, end)
 
 
-def _check_token(bucket: Bucket | None) -> None:
-    """TooManyRequestsError past the callsPerSecond of a token that has a limit."""
-    if bucket is not None and not bucket.take():
-        raise TooManyRequestsError(
-            f"More than {bucket.rate} calls a second by this deployment token; see setDeploymentTokenLimit",
-            bucket.retry_after_s(),
-            limit="token",
-        )
-
-
 async def _unless_left(answering: "asyncio.Future[Answer]", receive: Receive) -> Answer:
     """The answer to a call; a caller who hangs up meanwhile takes the call along, as far as that can be."""
     leaving = asyncio.ensure_future(_await_end(receive))
@@ -411,10 +337,3 @@ def _headers(size: int, request_id: str) -> list[tuple[bytes, bytes]]:
         (b"content-length", b"%d" % size),
         (b"x-request-id", request_id.encode()),
     ]
-
-
-def _api_key(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"apikey":
-            return str(value, "latin-1")
-    return ""
