@@ -57,6 +57,11 @@ TRANSITIONS: dict[DeploymentStatus, frozenset[DeploymentStatus]] = {
 }
 
 
+def sleeps(status: DeploymentStatus, serving_id: ServingId | None, version: Version | None) -> bool:
+    """Whether a deployment of which this is known has no replicas because nobody called for long."""
+    return status == DeploymentStatus.ACTIVE and serving_id is None and version is not None
+
+
 class Deployment(Record):
     """A model, or a feature group, put to work under an id that stays while its versions change."""
 
@@ -122,7 +127,7 @@ class Deployment(Record):
     @property
     def is_asleep(self) -> bool:
         """Whether it has no replicas, since nobody called for long, and the next call brings them up again."""
-        return self.status == DeploymentStatus.ACTIVE and self.serving_id is None and self.version is not None
+        return sleeps(self.status, self.serving_id, self.version)
 
     def serve(self, version: Version) -> None:
         """Notes the version that answers."""

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -29,6 +29,7 @@ from modelyard.deployments.records import (
     ReplicaState,
     Role,
     SideVersion,
+    sleeps,
 )
 from modelyard.execution.liveness import machine_name
 from modelyard.ids import (
@@ -222,10 +223,8 @@ def read_table(session: Session, revision: int) -> RoutingTable:
         places.setdefault(replica.deployment_id, []).append(place)
     sides = _read_sides(session, places)
     routes: dict[str, Route] = {
-        deployment.deployment_id: _route(
-            deployment, places.get(deployment.deployment_id, []), sides.get(deployment.deployment_id, ())
-        )
-        for deployment in session.scalars(select(Deployment))
+        row.deployment_id: _route(row, places.get(row.deployment_id, []), sides.get(row.deployment_id, ()))
+        for row in session.execute(_DEPLOYMENTS)
     }
     rows = session.execute(_TOKENS).all()
     tokens = {row.deployment_token: row.project_id for row in rows}
@@ -233,6 +232,23 @@ def read_table(session: Session, revision: int) -> RoutingTable:
     return RoutingTable(revision, MappingProxyType(routes), MappingProxyType(tokens), MappingProxyType(limits))
 
 
+#: Columns, not whole objects: this is read at each change, and there may be thousands.
+_DEPLOYMENTS = select(
+    Deployment.deployment_id,
+    Deployment.organization_id,
+    Deployment.project_id,
+    Deployment.status,
+    Deployment.error,
+    Deployment.feature_group_id,
+    Deployment.model_version,
+    Deployment.feature_group_version,
+    Deployment.online_table_id,
+    Deployment.calls_per_second,
+    Deployment.default_prediction_arguments,
+    Deployment.arguments_override,
+    Deployment.options,
+    Deployment.serving_id,
+)
 _TOKENS = select(DeploymentToken.deployment_token, DeploymentToken.project_id, DeploymentToken.calls_per_second)
 
 
@@ -249,21 +265,22 @@ def _read_sides(
     return found
 
 
-def _route(deployment: Deployment, places: list[Place], sides: tuple[SideRoute, ...]) -> Route:
+def _route(row: "Row[*tuple[Any, ...]]", places: list[Place], sides: tuple[SideRoute, ...]) -> Route:
+    status, serving_id = DeploymentStatus(row.status), row.serving_id
     return Route(
-        deployment_id=deployment.deployment_id,
-        organization_id=deployment.organization_id,
-        project_id=deployment.project_id,
-        status=DeploymentStatus(deployment.status),
-        error=deployment.error,
-        feature_group_id=deployment.feature_group_id,
-        online_table_id=deployment.online_table_id,
-        calls_per_second=deployment.calls_per_second,
-        arguments=deployment.default_prediction_arguments,
-        arguments_override=deployment.arguments_override,
-        options=read_options(deployment.options),
-        serving_id=deployment.serving_id,
-        is_asleep=deployment.is_asleep,
+        deployment_id=row.deployment_id,
+        organization_id=row.organization_id,
+        project_id=row.project_id,
+        status=status,
+        error=row.error,
+        feature_group_id=row.feature_group_id,
+        online_table_id=row.online_table_id,
+        calls_per_second=row.calls_per_second,
+        arguments=row.default_prediction_arguments,
+        arguments_override=row.arguments_override,
+        options=read_options(row.options),
+        serving_id=serving_id,
+        is_asleep=sleeps(status, serving_id, row.model_version or row.feature_group_version),
         sides=sides,
-        places=tuple(place for place in places if place.serving_id == deployment.serving_id),
+        places=tuple(place for place in places if place.serving_id == serving_id),
     )
