@@ -82,14 +82,14 @@ from modelyard.observability.logbook import Logbook
 from modelyard.observability.siblings import Siblings
 from modelyard.observability.traces import find_tracing, traced_kinds
 from modelyard.online_rows import actions as online_rows_actions
-from modelyard.online_rows.retention import Sweeper
+from modelyard.online_rows.retention import sweeper
 from modelyard.online_rows.tokens import StreamingTokens
 from modelyard.online_rows.writing import RowWriter
 from modelyard.projects import actions as projects_actions
 from modelyard.refresh import actions as refresh_actions
 from modelyard.refresh import binding as refresh_binding
 from modelyard.refresh import runs as refresh_runs
-from modelyard.refresh.scheduler import Scheduler
+from modelyard.refresh.scheduler import scheduler
 from modelyard.sandbox import Sandbox
 from modelyard.settings import Settings
 from modelyard.source_code import actions as source_code_actions
@@ -97,7 +97,7 @@ from modelyard.source_code.check import Checker
 from modelyard.storage import BlobStore
 from modelyard.upkeep import actions as upkeep_actions
 from modelyard.upkeep import runs as upkeep_runs
-from modelyard.upkeep.janitor import Janitor
+from modelyard.upkeep.janitor import janitor
 
 
 class Slice(NamedTuple):
@@ -224,9 +224,9 @@ def agent(house: House, parts: Container | None = None) -> Agent:
     """The agent of an agent process, not started yet. Who has to close the parts afterwards hands them in."""
     parts = parts or agent_parts(house)
     companions = (
-        Scheduler(house.database, house.clock),
-        Sweeper(house.database, house.clock),
-        Janitor(house.database, parts, house.settings, house.clock, upkeep_actions.LASTING),
+        scheduler(house.database, house.clock),
+        sweeper(house.database, house.clock),
+        janitor(house.database, parts, house.settings, house.clock, upkeep_actions.LASTING),
     )
     events, tracing = parts.get(RunEvents), find_tracing(os.environ)
     kinds = house.kinds

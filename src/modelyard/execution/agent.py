@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Protocol
 
 from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,6 +18,7 @@ from modelyard.clock import Clock, utc_now
 from modelyard.container import Container
 from modelyard.database import Database
 from modelyard.execution import claims
+from modelyard.execution.companion import Companion
 from modelyard.execution.context import Claim, ClaimLost, Permanent, Retry, RunContext, RunKind, Stopped
 from modelyard.execution.events import RunEvents
 from modelyard.execution.liveness import LifeLock, is_dead, machine_name
@@ -36,16 +36,6 @@ log = logging.getLogger(__name__)
 MAX_BACKOFF_S = 60.0
 #: Seconds between two times that an agent says that it lives; who looks takes one for gone after three of them.
 SIGN_S = 3.0
-
-
-class Companion(Protocol):
-    """Something that works beside the loop for as long as the agent lives, such as the refresh scheduler."""
-
-    def start(self) -> None:
-        """Called when the agent has started."""
-
-    def stop(self) -> None:
-        """Called before the agent's runs are stopped."""
 
 
 class Agent:

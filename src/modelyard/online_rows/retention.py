@@ -4,22 +4,18 @@ Readers never see a row past its time; the sweeper, one in every agent, takes it
 it the rows of tables that were dropped. The number of rows is kept to by whoever writes.
 """
 
-import logging
-import threading
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from modelyard.clock import Clock, utc_now
 from modelyard.database import Database
 from modelyard.errors import InvalidParameterError
+from modelyard.execution.companion import Companion
 from modelyard.ids import OnlineTableId
 from modelyard.online_rows.records import OnlineRow, OnlineTable
-
-log = logging.getLogger(__name__)
 
 #: Seconds between two sweeps.
 SWEEP_S = 20.0
@@ -75,29 +71,9 @@ def drop_past_count(connection: Connection, table: TableState, count: int) -> in
     return limit
 
 
-class Sweeper:
-    """Removes rows past their time, in a thread beside an agent."""
-
-    def __init__(self, database: Database, clock: Clock = utc_now) -> None:
-        self._database, self._clock = database, clock
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="online-rows-sweeper", daemon=True)
-
-    def start(self) -> None:
-        """Begins to sweep."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends sweeping."""
-        self._stopping.set()
-        self._thread.join(5)
-
-    def _loop(self) -> None:
-        while not self._stopping.wait(SWEEP_S):
-            try:
-                sweep(self._database, self._clock())
-            except SQLAlchemyError as error:
-                log.warning("rows past their time could not be removed, trying again: %s", error)
+def sweeper(database: Database, clock: Clock = utc_now) -> Companion:
+    """What removes rows past their time, beside an agent."""
+    return Companion("online-rows-sweeper", SWEEP_S, lambda: sweep(database, clock()))
 
 
 def sweep(database: Database, now: datetime) -> int:

@@ -4,17 +4,15 @@ Firing is one transaction: the record of the refresh, its run, and the policy's 
 tick is fired once, whoever is killed when. Ticks missed while no agent ran come down to one.
 """
 
-import logging
-import threading
 from datetime import datetime
 
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from modelyard.clock import Clock, utc_now
 from modelyard.database import Database, JsonObject
 from modelyard.execution import Demand, enqueue
+from modelyard.execution.companion import Companion
 from modelyard.ids import RefreshPipelineRunId, new_id
 from modelyard.refresh.cron import next_time
 from modelyard.refresh.records import (
@@ -26,8 +24,6 @@ from modelyard.refresh.records import (
 )
 from modelyard.refresh.schedules import targets_of
 
-log = logging.getLogger(__name__)
-
 #: Seconds between two looks at what is due.
 TICK_S = 1.0
 #: A refresh only waits for its parts, so it takes nothing of the agent's capacity.
@@ -35,29 +31,9 @@ NOTHING = Demand(cores=0, memory_gib=0)
 KIND = "refresh.run"
 
 
-class Scheduler:
-    """Looks every second what is due, in a thread of its own."""
-
-    def __init__(self, database: Database, clock: Clock = utc_now) -> None:
-        self._database, self._clock = database, clock
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="refresh-scheduler", daemon=True)
-
-    def start(self) -> None:
-        """Begins to look."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends looking."""
-        self._stopping.set()
-        self._thread.join(5)
-
-    def _loop(self) -> None:
-        while not self._stopping.wait(TICK_S):
-            try:
-                fire_due(self._database, self._clock())
-            except SQLAlchemyError as error:
-                log.warning("the database does not answer, trying again: %s", error)
+def scheduler(database: Database, clock: Clock = utc_now) -> Companion:
+    """What looks every second what is due."""
+    return Companion("refresh-scheduler", TICK_S, lambda: fire_due(database, clock()))
 
 
 def fire_due(database: Database, now: datetime) -> int:
