@@ -9,6 +9,7 @@ versions are listed stand at the end of a chain of 200.
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import insert, select, text
 
@@ -22,6 +23,7 @@ from modelyard.datasets.records import Dataset, DatasetVersion
 from modelyard.feature_groups.definition import Definition, Input
 from modelyard.feature_groups.records import FeatureGroup, FeatureGroupInput, FeatureGroupVersion
 from modelyard.feature_groups.versions import to_json
+from modelyard.feature_groups.words import add_words, group_words
 from modelyard.storage import Table, TableColumn, TablePart
 
 SIZES = (1_000, 10_000, 100_000)
@@ -90,6 +92,9 @@ def _fill(database: Database, begin: int, end: int) -> str:
                 session.execute(insert(Dataset), datasets)
                 session.execute(insert(DatasetVersion), [row[1] for row in rows if row[1]])
             session.execute(insert(FeatureGroup), [row[2] for row in rows])
+            columns = [column.name for column in _COLUMNS]
+            words = {row[2]["feature_group_id"]: group_words(row[2]["table_name"], (), None, columns) for row in rows}
+            add_words(session.connection(), organization_id, words)
             session.execute(insert(FeatureGroupVersion), [row[3] for row in rows])
             session.execute(insert(FeatureGroupInput), [row[4] for row in rows if row[4]])
     return _id("g", CHAIN - 1)
@@ -99,7 +104,7 @@ def _id(kind: str, number: int) -> str:
     return f"{kind}{number:09}"
 
 
-def _rows(organization_id: str, number: int) -> list[dict[str, object]]:
+def _rows(organization_id: str, number: int) -> list[dict[str, Any]]:
     """The dataset and its version (or nothing), the group, its version, what it reads (or nothing)."""
     now = utc_now() - timedelta(days=1) + timedelta(milliseconds=number)
     parent = number - 1 if (number < CHAIN and number) or number % 3 else None

@@ -4,6 +4,7 @@ from modelyard.container import Container
 from modelyard.datasets.events import DatasetEvents
 from modelyard.execution.events import RunEvents
 from modelyard.feature_groups import refreshing, sources, versions
+from modelyard.feature_groups import words as words  # hears of every group that is written
 
 
 def bind(parts: Container) -> None:

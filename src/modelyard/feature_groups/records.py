@@ -145,6 +145,33 @@ class FeatureGroupInput(Record):
     )
 
 
+class FeatureGroupWord(Record):
+    """A word of a group's name, tags, description or columns; `words.py` keeps them."""
+
+    __tablename__ = "feature_group_words"
+    __table_args__ = (
+        #: Holds all that a search reads: the groups of a word, those first where it counts most.
+        Index("ix_feature_group_words_found", "organization_id", "word", "weight", "feature_group_id"),
+    )
+
+    feature_group_id: Mapped[FeatureGroupId] = mapped_column(
+        ForeignKey("feature_groups.feature_group_id", ondelete="CASCADE"), primary_key=True
+    )
+    word: Mapped[str] = mapped_column(primary_key=True)
+    organization_id: Mapped[OrganizationId]
+    weight: Mapped[float]
+
+
+class WordSpelling(Record):
+    """How a word that some group of the organisation has may be begun or misspelt."""
+
+    __tablename__ = "feature_group_word_spellings"
+
+    organization_id: Mapped[OrganizationId] = mapped_column(primary_key=True)
+    spelling: Mapped[str] = mapped_column(primary_key=True)
+    word: Mapped[str] = mapped_column(primary_key=True)
+
+
 class FeatureGroupVersion(Record):
     """A snapshot: the rows that a definition gave from exact versions of its parents."""
 

@@ -1,29 +1,45 @@
 """Finds groups by words: in names, descriptions, tags and columns, with some room for typing errors.
 
-Every word of the text is compared with the words of a group; a name counts more than a column, and a column more than
-a description. Scores are between 0 and 1, where 1 is the name itself. Names of the organisation are all looked through,
-newest first, up to a bound; the columns of those that are shown are read, nothing else.
+Every word of the text is compared with the words of the groups (`words.py`): it may be the beginning of one, or differ
+by a letter that is missing, wrong, too many or swapped with its neighbour. A name counts more than a column, and a
+column more than a description. Scores are between 0 and 1, where 1 is the name itself.
+
+However many groups there are, so many rows are read for each word and no more: those in whose names it stands first. Of
+words that more groups have than that, the groups that have two of them are looked for as well.
 """
 
 import difflib
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 
 import msgspec
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
-from modelyard.feature_groups.records import FeatureGroup, FeatureGroupVersion, ProjectFeatureGroup, VersionStatus
+from modelyard.feature_groups.records import (
+    FeatureGroup,
+    FeatureGroupVersion,
+    FeatureGroupWord,
+    ProjectFeatureGroup,
+    VersionStatus,
+    WordSpelling,
+)
 from modelyard.feature_groups.shapes import group_shapes, version_shape
 from modelyard.feature_groups.tables import get_feature_groups, newest_versions
 from modelyard.feature_groups.wire import SearchResultShape
+from modelyard.feature_groups.words import BEGINNING, NAME, shortened, words_of
 from modelyard.ids import FeatureGroupId, OrganizationId, ProjectId
 
-#: Groups that are looked through.
-MOST_GROUPS = 10_000
+#: Words of a text that are looked for, words of groups that each may mean, and words that are considered for that.
+MOST_WORDS, MEANINGS, CONSIDERED = 20, 4, 200
+#: Groups that are read for one word, and those that are compared in the end, each at least.
+MOST_GROUPS = 500
 #: Words that fit worse than this don't fit.
 _LEAST = 0.7
-_WORD = re.compile(r"[^\W_]+")
+#: What a word is worth that another begins with.
+_BEGUN = 0.9
+
+Weights = dict[FeatureGroupId, dict[str, float]]
 
 
 class Among(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,69 +53,138 @@ def search(
     session: Session, organization_id: OrganizationId, text: str, limit: int, among: Among
 ) -> list[SearchResultShape]:
     """The likest groups, at most `limit`, the likest first."""
-    wanted = _words(text)[:20]
-    groups = _groups(session, organization_id, among)
-    whole = newest_versions(session, [group.feature_group_id for group in groups], VersionStatus.COMPLETE)
-    scored = [(_score(wanted, text, group, whole.get(group.feature_group_id)), group) for group in groups]
-    best = sorted((each for each in scored if each[0] > 0), key=lambda each: (-each[0], each[1].table_name))[:limit]
-    shapes = group_shapes(session, [group for _, group in best])
+    asked = _Asked(session, organization_id, among, max(MOST_GROUPS, limit))
+    best = asked.best(text, limit)
+    groups = [session.get_one(FeatureGroup, each) for each in best]
+    whole = newest_versions(session, list(best), VersionStatus.COMPLETE)
     return [
         SearchResultShape(
-            score=round(score, 4),
+            score=round(best[group.feature_group_id], 4),
             feature_group_context=_context(group, whole.get(group.feature_group_id)),
             feature_group=shape,
             feature_group_version=version_shape(version, group)
             if (version := whole.get(group.feature_group_id))
             else None,
         )
-        for (score, group), shape in zip(best, shapes, strict=True)
+        for group, shape in zip(groups, group_shapes(session, groups), strict=True)
     ]
 
 
-def _groups(session: Session, organization_id: OrganizationId, among: Among) -> list[FeatureGroup]:
-    if among.feature_group_ids is not None:
-        groups = get_feature_groups(session, organization_id, among.feature_group_ids)
-        if among.project_id is None:
-            return groups
-    query = select(FeatureGroup).where(FeatureGroup.organization_id == organization_id)
-    if among.feature_group_ids is not None:
-        query = query.where(FeatureGroup.feature_group_id.in_(among.feature_group_ids))
-    if among.project_id is not None:
-        inside = select(ProjectFeatureGroup.feature_group_id).where(ProjectFeatureGroup.project_id == among.project_id)
-        query = query.where(FeatureGroup.feature_group_id.in_(inside))
-    return list(session.scalars(query.order_by(FeatureGroup.created_at.desc()).limit(MOST_GROUPS)))
+class _Asked:
+    """One search: what is read for it."""
+
+    def __init__(self, session: Session, organization_id: OrganizationId, among: Among, most: int) -> None:
+        self._session, self._organization_id, self._most = session, organization_id, most
+        self._found: Weights = {}
+        #: Words that more groups have than were read.
+        self._common: list[str] = []
+        self._among = among
+        if among.feature_group_ids is not None:
+            get_feature_groups(session, organization_id, among.feature_group_ids)
+
+    def best(self, text: str, limit: int) -> dict[FeatureGroupId, float]:
+        """Groups and their scores, the best first."""
+        wanted = words_of(text)[:MOST_WORDS]
+        meanings = [self._meanings(word) for word in wanted]
+        for word in dict.fromkeys(word for each in meanings for word in each):
+            self._read(word)
+        for one, other in list(combinations(self._common, 2))[:MOST_WORDS]:
+            self._read_both(one, other)
+        if self._common:
+            hoped = dict.fromkeys(self._common, NAME)
+            best = {
+                group: (-_score(meanings, hoped | weights), -_score(meanings, weights))
+                for group, weights in self._found.items()
+            }
+            self._complete(sorted(best, key=best.__getitem__)[: self._most])
+        scores = self._scored(meanings)
+        scores |= dict.fromkeys(self._named(text), 1.0)
+        return self._in_order(scores, limit)
+
+    def _meanings(self, word: str) -> dict[str, float]:
+        """Words that groups have -> how like the word they are, the likest."""
+        mine = (WordSpelling.organization_id == self._organization_id, WordSpelling.spelling.in_(shortened(word)))
+        considered = self._session.scalars(select(WordSpelling.word).where(*mine).distinct().limit(CONSIDERED))
+        likeness = {each: _likeness(word, each) for each in considered} | {word: 1.0}
+        fitting = sorted((each for each in likeness if likeness[each] > 0), key=lambda each: (-likeness[each], each))
+        return {each: likeness[each] for each in fitting[:MEANINGS]}
+
+    def _read(self, word: str) -> None:
+        """The groups that have the word, those first where it counts most."""
+        query = select(FeatureGroupWord.feature_group_id, FeatureGroupWord.weight).where(*self._having(word))
+        order = (FeatureGroupWord.weight.desc(), FeatureGroupWord.feature_group_id.desc())
+        rows = self._session.execute(query.order_by(*order).limit(self._most)).all()
+        for group, weight in rows:
+            self._found.setdefault(group, {})[word] = weight
+        if len(rows) == self._most:
+            self._common.append(word)
+
+    def _read_both(self, one: str, other: str) -> None:
+        """Groups that have both words, of which each is in more groups than were read."""
+        second = aliased(FeatureGroupWord)
+        same = (second.feature_group_id == FeatureGroupWord.feature_group_id) & (second.word == other)
+        query = select(FeatureGroupWord.feature_group_id, FeatureGroupWord.weight, second.weight).join(second, same)
+        for group, weight, further in self._session.execute(query.where(*self._having(one)).limit(self._most)):
+            self._found.setdefault(group, {}).update({one: weight, other: further})
+
+    def _complete(self, groups: Sequence[FeatureGroupId]) -> None:
+        """Reads which of the common words those groups have besides; the others are out of the running."""
+        found = FeatureGroupWord.feature_group_id.in_(groups), FeatureGroupWord.word.in_(self._common)
+        rows = select(FeatureGroupWord.feature_group_id, FeatureGroupWord.word, FeatureGroupWord.weight).where(*found)
+        self._found = {group: self._found[group] for group in groups}
+        for group, word, weight in self._session.execute(rows):
+            self._found[group][word] = weight
+
+    def _scored(self, meanings: Sequence[Mapping[str, float]]) -> dict[FeatureGroupId, float]:
+        return {group: _score(meanings, weights) for group, weights in self._found.items()}
+
+    def _named(self, text: str) -> Iterable[FeatureGroupId]:
+        query = select(FeatureGroup.feature_group_id).where(
+            FeatureGroup.organization_id == self._organization_id,
+            func.lower(FeatureGroup.table_name) == text.strip().lower(),
+            *self._inside(FeatureGroup.feature_group_id),
+        )
+        return self._session.scalars(query).all()
+
+    def _having(self, word: str) -> list[ColumnElement[bool]]:
+        mine = [FeatureGroupWord.organization_id == self._organization_id, FeatureGroupWord.word == word]
+        return [*mine, *self._inside(FeatureGroupWord.feature_group_id)]
+
+    def _inside(self, feature_group_id: InstrumentedAttribute[FeatureGroupId]) -> list[ColumnElement[bool]]:
+        """That the group is among those that are looked through."""
+        asked = self._among
+        inside: list[ColumnElement[bool]] = []
+        if asked.feature_group_ids is not None:
+            inside.append(feature_group_id.in_(asked.feature_group_ids))
+        if asked.project_id is not None:
+            theirs = select(ProjectFeatureGroup.feature_group_id)
+            inside.append(feature_group_id.in_(theirs.where(ProjectFeatureGroup.project_id == asked.project_id)))
+        return inside
+
+    def _in_order(self, scores: dict[FeatureGroupId, float], limit: int) -> dict[FeatureGroupId, float]:
+        """The best; by their names where several are as good."""
+        ranked = sorted((score for score in scores.values() if score > 0), reverse=True)[:limit]
+        running = [group for group, score in scores.items() if ranked and score >= ranked[-1]][: self._most * 4]
+        rows = select(FeatureGroup.feature_group_id, FeatureGroup.table_name)
+        found = self._session.execute(rows.where(FeatureGroup.feature_group_id.in_(running)))
+        names = {group: name for group, name in found}  # noqa: C416 - rows are no pairs to mypy
+        order = sorted(names, key=lambda group: (-scores[group], names[group]))
+        return {group: scores[group] for group in order[:limit]}
 
 
-def _score(wanted: list[str], text: str, group: FeatureGroup, version: FeatureGroupVersion | None) -> float:
-    if group.table_name.lower() == text.strip().lower():
+def _score(meanings: Sequence[Mapping[str, float]], weights: Mapping[str, float]) -> float:
+    """How well a group with those words fits: for each word of the text the best that it has, on the average."""
+    best = (max((weights.get(word, 0.0) * like for word, like in each.items()), default=0.0) for each in meanings)
+    return sum(best) / max(len(meanings), 1)
+
+
+def _likeness(word: str, each: str) -> float:
+    if each == word:
         return 1.0
-    if not wanted:
-        return 0.0
-    columns = [column.name for column in version.manifest.columns] if version is not None else []
-    fields = (
-        (0.9, _words(group.table_name, *group.tags)),
-        (0.6, _words(*columns)),
-        (0.4, _words(group.description or "")),
-    )
-    return sum(max(weight * _likeness(word, words) for weight, words in fields) for word in wanted) / len(wanted)
-
-
-def _likeness(word: str, words: Iterable[str]) -> float:
-    best = 0.0
-    for each in set(words):
-        if each == word:
-            return 1.0
-        if len(word) > 2 and each.startswith(word):
-            best = max(best, 0.9)
-        elif abs(len(each) - len(word)) <= 3:
-            matcher = difflib.SequenceMatcher(None, word, each)
-            if matcher.real_quick_ratio() > _LEAST and matcher.quick_ratio() > _LEAST:
-                best = max(best, matcher.ratio())
-    return best if best >= _LEAST else 0.0
-
-
-def _words(*texts: str) -> list[str]:
-    return [word for text in texts for word in _WORD.findall(text.lower())]
+    if len(word) >= BEGINNING and each.startswith(word):
+        return _BEGUN
+    ratio = difflib.SequenceMatcher(None, word, each).ratio()
+    return ratio if ratio >= _LEAST else 0.0
 
 
 def _context(group: FeatureGroup, version: FeatureGroupVersion | None) -> str:

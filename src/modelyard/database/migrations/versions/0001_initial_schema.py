@@ -174,6 +174,12 @@ def upgrade() -> None:
     with op.batch_alter_table('feature_group_operations', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_feature_group_operations_run_id'), ['run_id'], unique=False)
 
+    op.create_table('feature_group_word_spellings',
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('spelling', sa.String(), nullable=False),
+    sa.Column('word', sa.String(), nullable=False),
+    sa.PrimaryKeyConstraint('organization_id', 'spelling', 'word', name=op.f('pk_feature_group_word_spellings'))
+    )
     op.create_table('feature_groups',
     sa.Column('feature_group_id', sa.String(), nullable=False),
     sa.Column('organization_id', sa.String(), nullable=False),
@@ -577,6 +583,17 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('feature_group_versions', schema=None) as batch_op:
         batch_op.create_index('ix_feature_group_versions_run', ['run_id'], unique=False)
+
+    op.create_table('feature_group_words',
+    sa.Column('feature_group_id', sa.String(), nullable=False),
+    sa.Column('word', sa.String(), nullable=False),
+    sa.Column('organization_id', sa.String(), nullable=False),
+    sa.Column('weight', sa.Double(), nullable=False),
+    sa.ForeignKeyConstraint(['feature_group_id'], ['feature_groups.feature_group_id'], name=op.f('fk_feature_group_words_feature_group_id_feature_groups'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('feature_group_id', 'word', name=op.f('pk_feature_group_words'))
+    )
+    with op.batch_alter_table('feature_group_words', schema=None) as batch_op:
+        batch_op.create_index('ix_feature_group_words_found', ['organization_id', 'word', 'weight', 'feature_group_id'], unique=False)
 
     op.create_table('model_artifacts_exports',
     sa.Column('model_artifacts_export_id', sa.String(), nullable=False),
@@ -1088,6 +1105,10 @@ def downgrade() -> None:
         batch_op.drop_index('ix_model_artifacts_exports_listed')
 
     op.drop_table('model_artifacts_exports')
+    with op.batch_alter_table('feature_group_words', schema=None) as batch_op:
+        batch_op.drop_index('ix_feature_group_words_found')
+
+    op.drop_table('feature_group_words')
     with op.batch_alter_table('feature_group_versions', schema=None) as batch_op:
         batch_op.drop_index('ix_feature_group_versions_run')
 
@@ -1172,6 +1193,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_feature_groups_dataset_id'))
 
     op.drop_table('feature_groups')
+    op.drop_table('feature_group_word_spellings')
     with op.batch_alter_table('feature_group_operations', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_feature_group_operations_run_id'))
 
