@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 #: A folder for each GPU, named by its place on the bus. Source: the NVIDIA driver's README, "The /proc interface".
 DRIVER = Path("/proc/driver/nvidia/gpus")
+#: What is said to one whose code needs a GPU where there is none.
+NONE_HERE = "needs a GPU (useGpu), and this machine has none that can be used."
 _UUID = re.compile(r"^GPU UUID:\s*(GPU-[0-9a-fA-F-]+)\s*$", re.MULTILINE)
 _MODEL = re.compile(r"^Model:\s*(\S.*?)\s*$", re.MULTILINE)
 _MINOR = re.compile(r"^Device Minor:\s*(\d+)\s*$", re.MULTILINE)

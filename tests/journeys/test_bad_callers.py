@@ -58,12 +58,12 @@ WRONG: dict[str, tuple[Ask, str, str]] = {
 
 @pytest.fixture(scope="module")
 def things(shared_yard: Yard) -> dict[str, str]:
-    """A project with a model whose training can only fail, as there is no GPU."""
+    """A project with a model whose training can only fail, for want of memory."""
     make_table(shared_yard, "concrete", {"x": [1]})
     project = shared_yard.call("createProject", name="Asked", useCase="PYTHON_MODEL")["projectId"]
     model = shared_yard.call(
         "createModelFromPython", projectId=project, functionSourceCode=SOURCE, trainFunctionName="train",
-        predictFunctionName="predict", useGpu=True,
+        predictFunctionName="predict", memory=1024,
     )  # fmt: skip
     return {"project": project, "model": model["modelId"]}
 

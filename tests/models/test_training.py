@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from modelyard.gpus import find_gpus
 from modelyard.ids import ModelVersionId
 from modelyard.models.records import ModelVersion
 from modelyard.models.versions import deployable
@@ -137,7 +138,12 @@ def test_what_train_raises_is_told_with_the_users_own_frames(shared_yard: Yard) 
         ("return (each for each in tables)", {}, "can't be pickled"),
         ("return 1", {"packageRequirements": ["no-such-package-anywhere==1.0"]}, "no-such-package-anywhere"),
         ("return 1", {"memory": 1024}, "1024 GiB"),
-        ("return 1", {"useGpu": True}, "needs a GPU (useGpu), and this machine has none that can be used"),
+        pytest.param(
+            "return 1",
+            {"useGpu": True},
+            "needs a GPU (useGpu), and this machine has none that can be used",
+            marks=pytest.mark.skipif(bool(find_gpus()), reason="this machine has a GPU"),
+        ),
     ],
 )
 def test_each_way_of_going_wrong_is_told(shared_yard: Yard, body: str, parameters: dict[str, Any], words: str) -> None:

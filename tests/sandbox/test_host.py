@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.sandbox import Interpreter, Limits, Outcome, Sandbox, SandboxUnavailable, bubblewrap
+from modelyard.sandbox import Interpreter, Limits, Outcome, Sandbox, SandboxUnavailable, bubblewrap, cgroups
 from modelyard.sandbox.cgroups import GroupV2, find
+from modelyard.sandbox.report import describe
+from modelyard.sandbox.watchdog import used_bytes_inside
 from modelyard.settings import Settings
 
 MESSAGE = {"source": "def train(): return 1", "train_function": "train"}
@@ -160,6 +162,52 @@ def test_a_group_of_the_unified_tree_kills_all_its_members() -> None:
     assert os.waitpid(pid, 0)[1] == 9
     group.remove()
     assert not folder.exists()
+
+
+def test_what_lies_in_the_hosts_folders_is_not_the_guests_memory(sandbox: Sandbox, interpreter: Interpreter) -> None:
+    without_walls = os.getpid()
+    assert used_bytes_inside(without_walls, "/tmp") == used_bytes_inside(without_walls, "/dev/shm") == 0
+    guest = sandbox.start(interpreter, Limits(memory_gib=1), preload=(), name="with walls")
+    message = {**MESSAGE, "source": "def train():\n  open('/tmp/x', 'wb').write(bytes(1 << 20))\n"}
+    guest.call("train", message)
+    assert 1 << 20 <= used_bytes_inside(guest.pid, "/tmp") < 2 << 20
+    guest.kill()
+    assert used_bytes_inside(guest.pid, "/tmp") == 0
+
+
+def test_processes_are_watched_where_no_control_group_counts_them(sandbox: Sandbox, interpreter: Interpreter) -> None:
+    guest = sandbox.start(interpreter, Limits(processes=20), preload=(), name="memory alone")
+    if guest._group is not None:
+        guest._group.limits_processes = False
+        guest._group.limit(Limits(processes=10_000))
+    bomb = "import os, time\ndef train():\n  while True:\n    if os.fork() == 0: time.sleep(60)\n    time.sleep(0.01)\n"
+    error = guest.call("train", {**MESSAGE, "source": bomb}).error
+    guest.kill()
+    assert error is not None
+    assert error.type == "ProcessLimitExceeded"
+
+
+def _tree(folder: Path, controllers: str, handed_on: str) -> Path:
+    """A folder as that of a group of the unified tree."""
+    folder.mkdir(parents=True)
+    (folder / "cgroup.controllers").write_text(controllers)
+    (folder / "cgroup.subtree_control").write_text(handed_on)
+    return folder
+
+
+@pytest.mark.parametrize("own", ["/agent", "/agent/modelyard-platform"])
+def test_groups_of_the_unified_tree_lie_beside_the_platforms_own(
+    own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = _tree(tmp_path / "agent", "cpu memory pids", "memory pids")
+    _tree(agent / "modelyard-platform", "memory pids", "")
+    monkeypatch.setattr(cgroups, "_mounts", lambda: {"cgroup2": tmp_path})
+    monkeypatch.setattr(cgroups, "_own_paths", lambda: {"": own})
+    found = cgroups.find()
+    assert found == cgroups.Cgroups(2, {"memory": agent, "pids": agent})
+    report = describe(None, found, [], "off")
+    assert [reason for reason in report.reasons if "cpu (only thread counts" in reason]
+    assert not [reason for reason in report.reasons if "pids (" in reason]
 
 
 def _wait_for_warm(sandbox: Sandbox) -> None:

@@ -23,6 +23,7 @@ from modelyard.environments import Environment, EnvironmentFailure, Environments
 from modelyard.execution import Permanent, Retry, RunContext
 from modelyard.execution.agent import capacity_of
 from modelyard.feature_groups.twins import opened
+from modelyard.gpus import NONE_HERE
 from modelyard.ids import BatchPredictionVersionId
 from modelyard.models.loading import model_blobs, model_message
 from modelyard.models.sizes import CpuSize, Size
@@ -344,6 +345,8 @@ def _most_guests(run: RunContext, served: Deployable) -> int:
 
 def _limits(run: RunContext, served: Deployable, guests: int) -> Limits:
     """A guest's share."""
+    if served.use_gpu and not run.gpus:
+        raise PredictionsFailed(f"The model {NONE_HERE}")
     return Limits(
         cores=cores_of(run, served) / guests,
         memory_gib=memory_of(run, served) / guests,

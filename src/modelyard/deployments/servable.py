@@ -7,8 +7,11 @@ from sqlalchemy.orm import Session
 from modelyard.deployments.recipes import recipe_of
 from modelyard.deployments.records import Deployment, Version
 from modelyard.deployments.tables import LookupTable, lookup_table
+from modelyard.errors import ConflictError
+from modelyard.execution import Retry
+from modelyard.execution.agents import largest_agent
 from modelyard.feature_groups.records import FeatureGroupVersion
-from modelyard.gpus import find_gpus
+from modelyard.gpus import NONE_HERE, find_gpus
 from modelyard.ids import Digest
 from modelyard.models.loading import model_blobs, model_message
 from modelyard.models.records import ModelVersion
@@ -39,8 +42,16 @@ def servable(session: Session, settings: Settings, deployment: Deployment, versi
     if deployment.feature_group_id is None:
         model_version = session.get_one(ModelVersion, version)
         served = of_model(settings, deployable(session, model_version))
+        if model_version.use_gpu and not served.limits.gpus:
+            _refuse_without_gpu(session, settings)
         return replace(served, message=served.message | {"recipe": recipe_of(session, model_version)})
     return of_table(settings, lookup_table(session, session.get_one(FeatureGroupVersion, version)))
+
+
+def _refuse_without_gpu(session: Session, settings: Settings) -> None:
+    if largest_agent(session, settings).gpus:
+        raise Retry("the model needs a GPU, and this agent has none", after_s=5)
+    raise ConflictError(f"The model {NONE_HERE}")
 
 
 def of_table(settings: Settings, served: LookupTable) -> Servable:

@@ -11,6 +11,7 @@ from typing import Any
 from modelyard.datasets.arrivals import BadTable, collect_table
 from modelyard.environments import Environment, EnvironmentFailure, Environments
 from modelyard.execution import Permanent, Retry, RunContext
+from modelyard.execution.agent import capacity_of
 from modelyard.feature_groups.definition import Definition
 from modelyard.feature_groups.online.snapshots import take_snapshot
 from modelyard.feature_groups.outcomes import Failure, Generated, TableVersion
@@ -19,6 +20,7 @@ from modelyard.feature_groups.recipes.merging import plan_merge, with_query
 from modelyard.feature_groups.records import FeatureGroupVersion
 from modelyard.feature_groups.sizes import limits_of, limits_of_query
 from modelyard.feature_groups.twins import opened
+from modelyard.gpus import NONE_HERE
 from modelyard.sandbox import GuestError, GuestNotStarted, Limits, Outcome, Sandbox, SandboxUnavailable
 from modelyard.sandbox.failures import FailureKind
 from modelyard.source_code.pins import Pins, read_sources
@@ -47,7 +49,10 @@ def generate(
         return raw if isinstance(raw, Failure) else run_query(run, definition, [raw], twin=twin)
     if definition.engine_sql is not None:
         return run_query(run, definition, inputs, twin=twin)
-    limits = limits_of(run.settings, version.cpu_size, version.memory_gib, gpus=run.gpus)
+    if version.use_gpu and not run.gpus:
+        return Failure(_why_no_gpu(run, name))
+    gpus = run.gpus if version.use_gpu else ()
+    limits = limits_of(run.settings, version.cpu_size, version.memory_gib, gpus=gpus)
     return _run_function(run, version, inputs, limits, name, twin=twin)
 
 
@@ -92,6 +97,15 @@ def _run_function(
         "twin": twin,
     }
     return _run(run, "function", message, inputs, limits, environment, name)
+
+
+def _why_no_gpu(run: RunContext, name: str) -> str:
+    if capacity_of(run.settings).gpus < 1:
+        return f"The feature group {name} {NONE_HERE}"
+    return (
+        f"The feature group {name} needs a GPU (useGpu), and what asked for its rows reserved none: "
+        "materialize it by itself first, or give useGpu to the model that reads it."
+    )
 
 
 def _run(

@@ -4,6 +4,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.errors import ConflictError
 from modelyard.execution import enqueue
+from modelyard.execution.agents import largest_agent
 from modelyard.feature_groups import versions
 from modelyard.feature_groups.records import FeatureGroup, FeatureGroupVersion, SourceType
 from modelyard.feature_groups.sizes import demand_of
@@ -26,13 +27,15 @@ def request_version(session: Session, settings: Settings, group: FeatureGroup) -
         if not state.is_running:
             raise ConflictError(f"{group.table_name} can't be materialized: {state.reason}")
     version = versions.add_version(session, group)
+    # A GPU that no agent has is not waited for: the run then says so.
+    gpus = min(int(group.use_gpu), largest_agent(session, settings).gpus)
     version.run_id = enqueue(
         session,
         MATERIALIZE,
         {"featureGroupVersion": version.feature_group_version},
         target=version.feature_group_version,
         organization_id=group.organization_id,
-        demand=demand_of(settings, group.cpu_size, group.memory_gib, use_gpu=group.use_gpu),
+        demand=demand_of(settings, group.cpu_size, group.memory_gib, gpus=gpus),
     )
     session.flush()
     return version

@@ -31,12 +31,12 @@ class CpuSize(StrEnum):
 CORES = {CpuSize.SMALL: 1.0, CpuSize.MEDIUM: 2.0, CpuSize.LARGE: 4.0}
 
 
-def demand_of(settings: Settings, cpu_size: str | None, memory_gib: int | None, *, use_gpu: bool = False) -> Demand:
+def demand_of(settings: Settings, cpu_size: str | None, memory_gib: int | None, *, gpus: int = 0) -> Demand:
     """What a run of that size asks of its agent, cut so that it need not wait until nothing else runs here."""
     capacity = capacity_of(settings)
     cores = CORES[CpuSize(cpu_size)] if cpu_size else DEFAULT.cores
     memory = float(memory_gib) if memory_gib else DEFAULT.memory_gib
-    return Demand(min(cores, capacity.cores), min(memory, capacity.memory_gib / 2), int(use_gpu))
+    return Demand(min(cores, capacity.cores), min(memory, capacity.memory_gib / 2), gpus)
 
 
 def limits_of(

@@ -6,13 +6,11 @@ Source: updatePythonModel, cpuSize and memory; the SDK's enums CPUSize and Memor
 from enum import StrEnum
 from typing import NamedTuple
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from modelyard.errors import InvalidParameterError
 from modelyard.execution import Demand
-from modelyard.execution.agent import capacity_of
-from modelyard.execution.records import AgentRecord
+from modelyard.execution.agents import largest_agent
 from modelyard.settings import Settings
 
 #: What a run reserves whose model names no memory. Its limit is the whole agent.
@@ -68,12 +66,3 @@ def demand(session: Session, settings: Settings, size: Size) -> Demand:
     cores = min(size.cores, max(1.0, most.cores / 2), most.cores)
     memory_gib = min(size.memory_gib or USUAL_MEMORY_GIB, most.memory_gib / 2)
     return Demand(cores, memory_gib, min(int(size.use_gpu), most.gpus))
-
-
-def largest_agent(session: Session, settings: Settings) -> Demand:
-    """The most that any agent has of each, this machine's among them."""
-    here = capacity_of(settings)
-    row = session.execute(
-        select(func.max(AgentRecord.cores), func.max(AgentRecord.memory_gib), func.max(AgentRecord.gpus))
-    ).one()
-    return Demand(max(here.cores, row[0] or 0), max(here.memory_gib, row[1] or 0), max(here.gpus, row[2] or 0))

@@ -18,12 +18,14 @@ from modelyard.environments import Environment, EnvironmentFailure, Environments
 from modelyard.environments.lock import runtime
 from modelyard.execution import Permanent, Retry, RunContext
 from modelyard.execution.agent import capacity_of
+from modelyard.execution.agents import largest_agent
 from modelyard.feature_groups.materialize import MaterializationFailed, TableVersion, ensure_versions, open_table
+from modelyard.gpus import NONE_HERE
 from modelyard.ids import Digest, FeatureGroupId, ModelVersionId
 from modelyard.models.curves import Curve
 from modelyard.models.definition import TIMEOUT
 from modelyard.models.outputs import BadOutput, Outputs, collect
-from modelyard.models.sizes import Size, largest_agent
+from modelyard.models.sizes import Size
 from modelyard.models.versions import Code
 from modelyard.sandbox import GuestError, GuestNotStarted, Limits, Sandbox, SandboxUnavailable, Usage
 from modelyard.sandbox.failures import FailureKind
@@ -87,7 +89,7 @@ def limits_of(run: RunContext, plan: Plan) -> Limits:
     if memory_gib > capacity.memory_gib:
         _refuse_memory(run, memory_gib, capacity.memory_gib)
     if plan.size.use_gpu and capacity.gpus < 1:
-        raise TrainingFailed("The model needs a GPU (useGpu), and this machine has none that can be used.")
+        raise TrainingFailed(f"The model {NONE_HERE}")
     cores = min(plan.size.cores, capacity.cores)
     if cores < plan.size.cores:
         say(run, f"cpuSize {plan.size.cpu_size} means {plan.size.cores:g} cores; this machine has {cores:g}")

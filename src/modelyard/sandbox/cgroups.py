@@ -17,11 +17,16 @@ from modelyard.sandbox.limits import Limits
 
 #: Groups are named `modelyard-<pid>-<start time of that process>-<random>`: leftovers of the dead are recognised.
 _PREFIX = "modelyard"
+#: The group into which the platform's own processes move, where the unified tree wants that.
+_PLATFORM = f"{_PREFIX}-platform"
 _PERIOD_US = 100_000
 
 
 class Group(Protocol):
     """One guest's group."""
+
+    #: Whether the kernel holds it to a number of processes; not every tree has the controller for that.
+    limits_processes: bool
 
     def add(self, pid: int) -> None: ...
     def limit(self, limits: Limits) -> None: ...
@@ -68,6 +73,7 @@ class GroupV2:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.limits_processes = (folder / "pids.max").exists()
 
     def add(self, pid: int) -> None:
         _write(self._folder / "cgroup.procs", pid)
@@ -101,6 +107,7 @@ class GroupV1:
 
     def __init__(self, folders: dict[str, Path]) -> None:
         self._folders = folders
+        self.limits_processes = "pids" in folders
 
     def add(self, pid: int) -> None:
         for folder in self._folders.values():
@@ -145,6 +152,8 @@ def _find_v2() -> Cgroups | None:
     if mount is None or path is None:
         return None
     folder = mount / path.lstrip("/")
+    if folder.name == _PLATFORM:  # a platform process that is a child of one, or was started again by one
+        folder = folder.parent
     if "memory" not in _words(folder / "cgroup.controllers") or not os.access(folder, os.W_OK):
         return None
     if "memory" not in _words(folder / "cgroup.subtree_control") and not _delegate(folder):
@@ -156,7 +165,7 @@ def _find_v2() -> Cgroups | None:
 
 def _delegate(folder: Path) -> bool:
     """Hands controllers to children of our own group, which must hold no process itself: we move into a leaf first."""
-    leaf = folder / f"{_PREFIX}-platform"
+    leaf = folder / _PLATFORM
     try:
         if folder != Path("/sys/fs/cgroup"):
             leaf.mkdir(exist_ok=True)

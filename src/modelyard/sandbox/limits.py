@@ -24,6 +24,12 @@ THREAD_VARIABLES = (
     "RAYON_NUM_THREADS",
 )
 
+#: Where kernels go that are compiled for the card at hand: else into the home, and so among the model's own files.
+_KERNEL_CACHES = {
+    "CUDA_CACHE_PATH": "/tmp/cuda-cache",  # noqa: S108 - the guest's own
+    "TRITON_CACHE_DIR": "/tmp/triton-cache",  # noqa: S108 - the guest's own
+}
+
 #: PYTHONHASHSEED of guests with steady hashes. One for all, since a waiting guest has read it before it gets its task.
 HASH_SEED = "0"
 
@@ -87,7 +93,7 @@ class Limits:
         if self.steady_hashes:
             variables["PYTHONHASHSEED"] = HASH_SEED
         variables["CUDA_VISIBLE_DEVICES"] = ",".join(gpu.uuid for gpu in self.gpus)
-        return variables
+        return variables | (_KERNEL_CACHES if self.gpus else {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,6 +178,7 @@ class Guest:
             # Backstops behind the watchdog, which looks ten times a second; mapped tables come on top.
             tables = sum(os.fstat(fd).st_size for fd in fds)
             limits["DATA"] = 2 * self.limits.memory_bytes + tables + 2 * GIB
+        if self.watched_processes:
             limits["NPROC"] = self.limits.processes + _NEIGHBOURS
         return limits
 
@@ -259,6 +260,11 @@ class Guest:
     def watched_memory(self) -> bool:
         """Whether no control group limits the memory, so that the watchdog must."""
         return self._group is None
+
+    @property
+    def watched_processes(self) -> bool:
+        """Whether no control group limits how many processes there are, so that the watchdog must."""
+        return self._group is None or not self._group.limits_processes
 
     def sampled(self, peak_memory_bytes: int, cpu_s: float) -> None:
         """The watchdog tells what it saw."""

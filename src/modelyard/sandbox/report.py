@@ -6,6 +6,9 @@ from modelyard.sandbox import seccomp
 from modelyard.sandbox.bubblewrap import Bubblewrap
 from modelyard.sandbox.cgroups import Cgroups
 
+#: What stands in for a controller that is missing.
+_WITHOUT = {"pids": "pids (a watchdog counts processes)", "cpu": "cpu (only thread counts follow the cores)"}
+
 
 @dataclass(frozen=True, slots=True)
 class SandboxReport:
@@ -51,6 +54,11 @@ def describe(bubblewrap: Bubblewrap | None, cgroups: Cgroups | None, reasons: li
             "no control group is writable, so a watchdog limits memory ten times a second: run the agent under a "
             "service manager that delegates one (systemd: Delegate=yes; by hand: "
             "systemd-run --user --scope -p Delegate=yes ...)"
+        )
+    elif missing := [words for name, words in _WITHOUT.items() if name not in cgroups.parents]:
+        said.append(
+            f"the control group that may be used here lacks controllers: {', '.join(missing)}. Delegate them (systemd: "
+            "Delegate=yes; by hand: write +pids +cpu into cgroup.subtree_control of the group above)"
         )
     mode = "off" if bubblewrap is None else "root" if bubblewrap.privileged else "rootless"
     return SandboxReport(

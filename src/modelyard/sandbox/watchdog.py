@@ -1,6 +1,6 @@
 """The watchdog: what the kernel can't be told to limit is looked at, and guests past their limit are ended.
 
-Always: the bytes in the working directory. Where no control group is writable also memory (proportional set size of
+Always: the bytes in the working directory. Where no control group limits them also memory (proportional set size of
 all processes, and what lies in the memory file systems) and the number of processes.
 """
 
@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from modelyard.sandbox import failures, processes, scratch
 from modelyard.sandbox.bubblewrap import MEMORY_FOLDERS
@@ -48,7 +49,7 @@ class Watchdog:
                     self._look_at(guest)
 
     def _look_at(self, guest: Guest) -> None:
-        if guest.watched_memory:
+        if guest.watched_memory or guest.watched_processes:
             self._look_at_processes(guest)
         key = str(guest.scratch)
         begin = time.monotonic()
@@ -59,25 +60,18 @@ class Watchdog:
 
     def _look_at_processes(self, guest: Guest) -> None:
         pids = processes.descendants(guest.pid)
-        memory = sum(processes.memory_bytes(pid) for pid in pids) + self._memory_files(guest)
-        guest.sampled(memory, sum(processes.cpu_s(pid) for pid in pids))
-        if memory > guest.limits.memory_bytes:
-            guest.end(failures.memory_error(guest.limits))
-        elif sum(processes.threads(pid) for pid in pids) > guest.limits.processes + 16:
+        if guest.watched_memory:
+            memory = sum(processes.memory_bytes(pid) for pid in pids) + self._memory_files(guest)
+            guest.sampled(memory, sum(processes.cpu_s(pid) for pid in pids))
+            if memory > guest.limits.memory_bytes:
+                guest.end(failures.memory_error(guest.limits))
+                return
+        if guest.watched_processes and sum(processes.threads(pid) for pid in pids) > guest.limits.processes + 16:
             guest.end(failures.processes_error(guest.limits))
 
     def _memory_files(self, guest: Guest) -> int:
         """Bytes in /tmp and /dev/shm of the guest, which live in memory."""
-        if not self._walled:
-            return 0
-        used = 0
-        for folder in MEMORY_FOLDERS:
-            try:
-                state = os.statvfs(f"/proc/{guest.pid}/root{folder}")
-            except OSError:
-                continue
-            used += (state.f_blocks - state.f_bfree) * state.f_frsize
-        return used
+        return sum(used_bytes_inside(guest.pid, folder) for folder in MEMORY_FOLDERS) if self._walled else 0
 
     def _look_at_scratch(self, guest: Guest) -> None:
         try:
@@ -88,3 +82,18 @@ class Watchdog:
             return  # removed meanwhile
         if too_much:
             guest.end(failures.scratch_error(guest.limits))
+
+
+def used_bytes_inside(pid: int, folder: str) -> int:
+    """Bytes in a memory file system of the guest whose first process is `pid`; 0 as long as its walls are not built.
+
+    Until then that process sees the host's own folder, which may be a whole disk.
+    """
+    inside = f"/proc/{pid}/root{folder}"
+    try:
+        if Path(inside).stat().st_dev == Path(folder).stat().st_dev:
+            return 0
+        state = os.statvfs(inside)
+    except OSError:
+        return 0
+    return (state.f_blocks - state.f_bfree) * state.f_frsize

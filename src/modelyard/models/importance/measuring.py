@@ -21,6 +21,7 @@ from modelyard.environments import Environment
 from modelyard.execution import Permanent, Retry, RunContext
 from modelyard.execution.agent import capacity_of
 from modelyard.feature_groups.materialize import TableVersion
+from modelyard.gpus import NONE_HERE
 from modelyard.ids import ModelVersionId
 from modelyard.models import training
 from modelyard.models.importance.wire import FeatureImportanceShape, ImportanceDetailsShape
@@ -221,6 +222,8 @@ def _files(run: RunContext, work: _Work) -> Iterator[list[int]]:
 
 
 def _limits(run: RunContext, served: Deployable) -> Limits:
+    if served.use_gpu and not run.gpus:
+        raise MeasuringFailed(f"The model {NONE_HERE}")
     capacity = capacity_of(run.settings)
     size = Size(CpuSize(served.cpu_size) if served.cpu_size else None, served.memory_gib, served.use_gpu)
     return Limits(
