@@ -35,6 +35,8 @@ class Servable:
     lock: str | None
     is_thread_safe: bool
     limits: Limits
+    #: Names under which the sandbox learns what its code imports.
+    code: tuple[str, ...] = ()
 
 
 def servable(session: Session, settings: Settings, deployment: Deployment, version: Version) -> Servable:
@@ -79,6 +81,7 @@ def of_model(settings: Settings, served: Deployable) -> Servable:
         lock=served.lock,
         is_thread_safe=served.is_thread_safe,
         limits=_limits(settings, served.cpu_size, served.memory_gib, use_gpu=served.use_gpu),
+        code=served.code.names(served.model_id, served.modules, is_loaded=True),
     )
 
 

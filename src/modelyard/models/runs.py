@@ -13,7 +13,7 @@ from modelyard.clock import utc_now
 from modelyard.database import JsonObject
 from modelyard.execution import Permanent, RunContext, RunKind
 from modelyard.feature_groups import lineage
-from modelyard.ids import FeatureGroupId, ModelVersionId
+from modelyard.ids import FeatureGroupId, ModelId, ModelVersionId
 from modelyard.models import bringing, training
 from modelyard.models.code import receiving
 from modelyard.models.curves import forget_steps
@@ -88,6 +88,7 @@ def _begin(run: RunContext) -> Plan | None:
             dict(version.training_config or {}),
             version.seed,
             Size(CpuSize(version.cpu_size) if version.cpu_size else None, version.memory_gib, version.use_gpu),
+            model_id=ModelId(version.model_id),
         )
 
 

@@ -21,7 +21,7 @@ from modelyard.execution.agent import capacity_of
 from modelyard.execution.agents import largest_agent
 from modelyard.feature_groups.materialize import MaterializationFailed, TableVersion, ensure_versions, open_table
 from modelyard.gpus import NONE_HERE
-from modelyard.ids import Digest, FeatureGroupId, ModelVersionId
+from modelyard.ids import Digest, FeatureGroupId, ModelId, ModelVersionId
 from modelyard.models.curves import Curve
 from modelyard.models.definition import TIMEOUT
 from modelyard.models.outputs import BadOutput, Outputs, collect
@@ -62,6 +62,12 @@ class Plan:
     size: Size
     #: Archive of files that `train` finds in its working directory: those of an imported model.
     inputs: Digest | None = None
+    #: The model; None for a dry run, of which nothing is learnt.
+    model_id: ModelId | None = None
+
+    def code_names(self, *, is_loaded: bool) -> tuple[str, ...]:
+        """Under which the sandbox learns what the code imports; see `Code.names`."""
+        return self.code.names(self.model_id, self.modules, is_loaded=is_loaded) if self.model_id else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +177,7 @@ def train_version(run: RunContext, plan: Plan, environment: Environment, pins: P
         "modules": plan.modules,
         "files": plan.inputs is not None,
     }
-    curve = Curve(run, plan.model_version)
+    curve, names = Curve(run, plan.model_version), plan.code_names(is_loaded=False)
     try:
         with (
             environment.hold(),
@@ -181,7 +187,7 @@ def train_version(run: RunContext, plan: Plan, environment: Environment, pins: P
             outcome = sandbox.run(
                 environment.interpreter, limits, "train", message, fds=[*blobs, *tables], on_output=run.log,
                 cancelled=run.cancelled, name=f"train {plan.model_version}",
-                on_steps=curve, collect=lambda guest, result: collect(store, run.settings, guest, result),
+                on_steps=curve, code=names, collect=lambda guest, result: collect(store, run.settings, guest, result),
             )  # fmt: skip
     except SandboxUnavailable as error:
         raise Permanent(str(error)) from error
@@ -190,9 +196,11 @@ def train_version(run: RunContext, plan: Plan, environment: Environment, pins: P
     except BadOutput as error:
         curve.flush()
         raise TrainingFailed(str(error)) from error
-    sandbox.warm(environment.interpreter, limits)
+    sandbox.warm(environment.interpreter, limits, code=names)
     if plan.predict_function_name:
-        sandbox.warm(environment.interpreter, replace(limits, steady_hashes=False))  # for a replica, which may follow
+        # For a replica, which may follow.
+        of_replica, loaded = replace(limits, steady_hashes=False), plan.code_names(is_loaded=True)
+        sandbox.warm(environment.interpreter, of_replica, code=loaded)
     usage = usage_of(outcome.usage)
     if outcome.error is not None or outcome.collected is None:
         curve.flush()

@@ -4,7 +4,8 @@ Deployments and batch predictions ask `deployable` for what a guest needs, and w
 (`note_deployment`, `note_user`), since this room never asks them.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, delete, select
@@ -57,6 +58,16 @@ class Code:
         if self.tree is None:
             return {"source": self.source, "module_name": MODULE_NAME}
         return {"tree": {"train": self.train_module, "predict": self.predict_module or self.train_module}}
+
+    def names(self, model_id: ModelId, modules: Mapping[str, str], *, is_loaded: bool) -> tuple[str, ...]:
+        """Under which the sandbox learns what it imports: at a training, or where the trained model is loaded.
+
+        They hold for one model and all that is executed, so that nothing is learnt from anybody else's code.
+        """
+        module = (self.predict_module if is_loaded else None) or self.train_module
+        parts = (model_id, self.tree or self.source, module, sorted(modules.items()))
+        name = hashlib.sha256(repr(parts).encode()).hexdigest()
+        return (f"loaded {name}", name) if is_loaded else (name,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ class Group(Protocol):
 
     def add(self, pid: int) -> None: ...
     def limit(self, limits: Limits) -> None: ...
+    def weigh(self, share: float) -> None: ...
     def was_out_of_memory(self) -> bool: ...
     def peak_memory_bytes(self) -> int: ...
     def cpu_s(self) -> float: ...
@@ -85,6 +86,9 @@ class GroupV2:
         _try_write(self._folder / "pids.max", limits.processes)
         _try_write(self._folder / "cpu.max", f"{int(limits.cores * _PERIOD_US)} {_PERIOD_US}")
 
+    def weigh(self, share: float) -> None:
+        _try_write(self._folder / "cpu.weight", int(100 * share))
+
     def was_out_of_memory(self) -> bool:
         return _counter(self._folder / "memory.events", "oom_kill") > 0
 
@@ -124,6 +128,10 @@ class GroupV1:
         if cpu := self._folders.get("cpu"):
             _try_write(cpu / "cpu.cfs_period_us", _PERIOD_US)
             _try_write(cpu / "cpu.cfs_quota_us", int(limits.cores * _PERIOD_US))
+
+    def weigh(self, share: float) -> None:
+        if cpu := self._folders.get("cpu"):
+            _try_write(cpu / "cpu.shares", int(1024 * share))
 
     def was_out_of_memory(self) -> bool:
         folder = self._folders.get("memory")

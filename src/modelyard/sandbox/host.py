@@ -21,19 +21,19 @@ from modelyard.sandbox import bubblewrap, cgroups, failures, seccomp
 from modelyard.sandbox.bubblewrap import GUEST_FOLDER, GUEST_ID, WORK_FOLDER, Walls
 from modelyard.sandbox.channel import Channel
 from modelyard.sandbox.failures import FailureKind, GuestError, GuestNotStarted, SandboxUnavailable
+from modelyard.sandbox.imports import Imports
 from modelyard.sandbox.launch import Launched, Launcher
 from modelyard.sandbox.limits import Interpreter, Limits, Usage, machine_memory_bytes
 from modelyard.sandbox.output import Listener
 from modelyard.sandbox.process import Guest, StepListener
 from modelyard.sandbox.report import SandboxReport, describe
 from modelyard.sandbox.scratch import ScratchRoot
-from modelyard.sandbox.warm import WarmGuests
+from modelyard.sandbox.warm import BOOT_TIMEOUT_S, Kind, WarmGuests, kind_of
 from modelyard.sandbox.watchdog import Watchdog
 from modelyard.settings import Settings
 
 #: What a guest imports before it takes a task; a package that the environment lacks is passed over.
 PRELOAD = ("numpy", "pandas", "pyarrow")
-_BOOT_TIMEOUT_S = 120.0
 _GUEST_SOURCE = Path(__file__).parent / "guest"
 _PASSWD = b"root:x:0:0::/:/bin/false\nguest:x:65534:65534::" + WORK_FOLDER.encode() + b":/bin/sh\n"
 _GROUP = b"root:x:0:\nguest:x:65534:\n"
@@ -65,7 +65,8 @@ class Sandbox:
         self._cgroups: cgroups.Cgroups | None = None
         self._folders: ScratchRoot | None = None
         self._closed = False
-        self._warm = WarmGuests(settings.warm_guests, self._boot)
+        self._imports = Imports()
+        self._warm = WarmGuests(settings.warm_guests, self._launch_kind)
         self._watchdog = Watchdog(self._all_guests, walled=settings.sandbox != "off")
 
     # -- what there is here -------------------------------------------------------------------------------------
@@ -90,17 +91,15 @@ class Sandbox:
     def start(
         self, interpreter: Interpreter, limits: Limits, *, preload: Sequence[str] = PRELOAD,
         on_output: Listener | None = None, name: str = "guest", readonly: Mapping[str, Path] | None = None,
+        code: Sequence[str] = (),
     ) -> Guest:  # fmt: skip
         """A booted guest that waits for a task: a warm one if there is one, else a fresh one.
 
+        `code` are names under which its imports may have been learnt, the best first: it may have made these already.
         Raises SandboxUnavailable where there are no walls, GuestNotStarted if its Python does not come up.
         """
-        guest = None if readonly else self._warm.take(interpreter, limits, tuple(preload))
-        while guest is not None and not guest.alive:
-            guest.kill()
-            guest = self._warm.take(interpreter, limits, tuple(preload))
-        if guest is None:
-            guest = self._boot(interpreter, limits, tuple(preload), name, readonly or {})
+        kind = kind_of(interpreter, limits, tuple(preload), self._imports_of(code, interpreter))
+        guest = self._boot(kind, limits, name, readonly) if readonly else self._warm.get(kind, limits, name)
         guest.name = name
         guest.adopt(limits, on_output)
         return guest
@@ -110,15 +109,18 @@ class Sandbox:
         fds: Sequence[int] = (), on_output: Listener | None = None, cancelled: threading.Event | None = None,
         collect: Callable[[Guest, dict[str, Any]], Collected] | None = None,
         preload: Sequence[str] = PRELOAD, name: str = "guest", on_steps: StepListener | None = None,
+        code: Sequence[str] = (),
     ) -> Outcome[Collected]:  # fmt: skip
-        """One task in one guest, which is dead and gone afterwards.
+        """One task in one guest, which is dead and gone afterwards. `code` as for `start`; its imports are learnt.
 
         `collect(guest, result)` runs after a result, when the guest's processes are dead and its files lie still.
         """
-        guest = self.start(interpreter, limits, preload=preload, on_output=on_output, name=name)
+        guest = self.start(interpreter, limits, preload=preload, on_output=on_output, name=name, code=code)
         try:
             reply = guest.call(task, message, fds, cancelled=cancelled, on_steps=on_steps)
             guest.stop()
+            if reply.result is not None:
+                self.learn(code, interpreter, reply.result)
             collected = collect(guest, reply.result) if collect is not None and reply.result is not None else None
             usage = guest.usage
         finally:
@@ -128,10 +130,19 @@ class Sandbox:
             raise guest.output_failure
         return Outcome(reply.result, reply.error, collected, usage)
 
-    def warm(self, interpreter: Interpreter, limits: Limits | None = None, *, preload: Sequence[str] = PRELOAD) -> None:
-        """Keeps guests of this environment waiting from now on, for runs of the same cores, network and GPUs."""
+    def learn(self, code: Sequence[str], interpreter: Interpreter, result: Mapping[str, object]) -> None:
+        """Takes note of what a guest told of the imports of its code, under its first name; see `imports.py`."""
+        if code:
+            self._imports.learn(code[0], interpreter, result.get("imports"))
+
+    def warm(
+        self, interpreter: Interpreter, limits: Limits | None = None, *, preload: Sequence[str] = PRELOAD,
+        code: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """Keeps guests of this environment waiting from now on, for runs of the same cores, network, GPUs and code."""
+        limits = limits or Limits()
         if self.report().usable:
-            self._warm.keep(interpreter, limits or Limits(), tuple(preload))
+            self._warm.keep(kind_of(interpreter, limits, tuple(preload), self._imports_of(code, interpreter)), limits)
 
     def cool(self, interpreter: Interpreter) -> None:
         """Ends the waiting guests of an environment, which is about to be removed."""
@@ -184,17 +195,17 @@ class Sandbox:
 
     # -- how a guest comes to be --------------------------------------------------------------------------------
 
-    def _boot(
-        self,
-        interpreter: Interpreter,
-        limits: Limits,
-        preload: tuple[str, ...],
-        name: str,
-        readonly: Mapping[str, Path],
-    ) -> Guest:
-        guest = self._launch(interpreter, limits, name, ["--preload", ",".join(preload)], _View(dict(readonly), {}, {}))
-        guest.await_ready(_BOOT_TIMEOUT_S)
+    def _imports_of(self, code: Sequence[str], interpreter: Interpreter) -> tuple[str, ...]:
+        return next((names for each in code if (names := self._imports.of(each, interpreter))), ())
+
+    def _boot(self, kind: Kind, limits: Limits, name: str, readonly: Mapping[str, Path]) -> Guest:
+        guest = self._launch_kind(kind.plain, limits, name, readonly)
+        guest.await_ready(BOOT_TIMEOUT_S)
         return guest
+
+    def _launch_kind(self, kind: Kind, limits: Limits, name: str, readonly: Mapping[str, Path] | None = None) -> Guest:
+        options = ["--preload", ",".join(kind.preload), "--imports", ",".join(kind.imports)]
+        return self._launch(kind.interpreter, limits, name, options, _View(dict(readonly or {}), {}, {}))
 
     def _launch(self, interpreter: Interpreter, limits: Limits, name: str, options: list[str], view: "_View") -> Guest:
         self._check_usable()

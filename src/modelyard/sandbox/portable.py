@@ -5,7 +5,8 @@ from pathlib import Path
 _GUEST = Path(__file__).parent / "guest"
 #: Modules of the guest that `guest/portable.py` needs, itself included.
 _MODULES = (
-    "__init__", "answers", "code", "failures", "frames", "inputs", "model", "portable", "source", "stored",
+    "__init__", "answers", "code", "failures", "frames", "imports", "inputs", "model", "portable", "source", "stored",
+    "streams",
 )  # fmt: skip
 PACKAGE = "modelyard_guest"
 

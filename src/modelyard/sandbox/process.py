@@ -21,6 +21,8 @@ from modelyard.sandbox.limits import GIB, Limits, Usage
 from modelyard.sandbox.output import Listener, Output
 
 _END_TIMEOUT_S = 10.0
+#: What a guest that nobody waits for gets of a busy core, as a part of what others get.
+_BACKGROUND_SHARE = 0.5
 #: Processes of other guests under the same user id, which the kernel counts along.
 _NEIGHBOURS = 4096
 #: Frames of steps that a guest may send at once, and a second; ours sends two.
@@ -93,7 +95,14 @@ class Guest:
         self.limits = limits
         if self._group is not None:
             self._group.limit(limits)
+            self._group.weigh(1.0)
         self._output.attach(on_output)
+
+    def weigh(self, *, in_background: bool) -> None:
+        """Has others go before it where cores are scarce, or not any more. Without control groups nothing happens."""
+        with self._lock:
+            if self._group is not None:
+                self._group.weigh(_BACKGROUND_SHARE if in_background else 1.0)
 
     @property
     def alive(self) -> bool:

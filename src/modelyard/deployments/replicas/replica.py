@@ -41,7 +41,8 @@ def start(
 ) -> Replica:  # fmt: skip
     """Starts a replica and waits until it is ready, `initialize` done; ReplicaFailed when it can't be brought up."""
     replica_id = ReplicaId(new_id())
-    guest = parts.get(Sandbox).start(interpreter, served.limits, on_output=say, name=f"replica {replica_id}")
+    sandbox = parts.get(Sandbox)
+    guest = sandbox.start(interpreter, served.limits, on_output=say, name=f"replica {replica_id}", code=served.code)
     try:
         place = ReplicaSocket(settings, replica_id)
     except OSError:
@@ -56,6 +57,7 @@ def start(
         place.hand_over()
         if reply.error is not None:
             raise ReplicaFailed(f"{reply.error.sentence}\n{reply.error.traceback}".rstrip())
+        sandbox.learn(served.code, interpreter, reply.result or {})
     except BaseException:
         replica.close()
         raise

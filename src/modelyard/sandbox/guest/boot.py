@@ -1,7 +1,7 @@
 """The first program of a guest: drops every right, opens the environment, and waits for a task.
 
 Run by path, `python -s -P -S boot.py ...`: isolated, and without `site`, so that no file of the environment has a say
-before the rights are gone. Options: `--drop ID`, `--folder PATH`, `--socket FD`, `--preload a,b`,
+before the rights are gone. Options: `--drop ID`, `--folder PATH`, `--socket FD`, `--preload a,b`, `--imports a,b`,
 `--exec PROGRAM ARGUMENTS...` (last).
 """
 
@@ -61,7 +61,7 @@ def open_environment() -> None:
 
 def main(arguments: list[str]) -> None:
     """Reads the options and goes to work."""
-    options = {"--drop": "", "--socket": "", "--folder": ".", "--preload": ""}
+    options = {"--drop": "", "--socket": "", "--folder": ".", "--preload": "", "--imports": ""}
     while arguments and arguments[0] in options:
         options[arguments[0]] = arguments[1]
         arguments = arguments[2:]
@@ -75,7 +75,8 @@ def main(arguments: list[str]) -> None:
     open_environment()
     from modelyard_guest.work import serve  # type: ignore[import-not-found]  # known by this name inside only
 
-    serve(connection, [name for name in options["--preload"].split(",") if name])
+    preload, imports = ([name for name in options[each].split(",") if name] for each in ("--preload", "--imports"))
+    serve(connection, preload, imports)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@ Used by `replica` and `predict_table`. It knows how each of the user's functions
 
 import hashlib
 import os
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import frames, source
 from .code import open_code
 from .failures import Refused
+from .imports import Unpickler, first_imports
 from .inputs import load_tables
 from .stored import unpack
 
@@ -25,7 +25,10 @@ class Model:
         predict: Callable[..., object] | None,
         predict_many: Callable[..., object] | None,
         tables: Sequence[object] = (),
+        imports: Sequence[str] = (),
     ) -> None:
+        #: What its code and its pickled object imported before anything else was done.
+        self.imports = list(imports)
         self._model, self._predict, self._predict_many = model, predict, predict_many
         #: What `predict` gets after model and query, in every call the same.
         self._tables = tuple(tables)
@@ -91,19 +94,21 @@ def load(message: Mapping[str, Any], descriptors: Sequence[int]) -> Model:
     )
     if predict is None and predict_many is None:
         raise Refused("The model has neither a predict nor a predict_many function.", "NameError")
-    model = unpickle(artifact, message.get("artifact_digest")) if artifact is not None else None
+    model, unpickled = unpickle(artifact, message.get("artifact_digest")) if artifact is not None else (None, ())
+    imports = first_imports(message, "predict", unpickled)
     tables = load_tables(predict, message.get("tables") or [], rest, 2) if predict is not None else []
-    return Model(initialize(model) if initialize is not None else model, predict, predict_many, tables)
+    return Model(initialize(model) if initialize is not None else model, predict, predict_many, tables, imports)
 
 
-def unpickle(descriptor: int, digest: str | None) -> object:
-    """The object in the file behind `descriptor`, after a look at its digest where one is given."""
+def unpickle(descriptor: int, digest: str | None) -> tuple[object, Sequence[str]]:
+    """The object in the file behind `descriptor`, after a look at its digest where one is given; its modules."""
     with os.fdopen(descriptor, "rb") as file:
         if digest is not None:
             if hashlib.file_digest(file, "sha256").hexdigest() != digest:
                 raise Refused("The stored model is damaged: its digest is not the one that was recorded.", "ValueError")
             file.seek(0)
-        return pickle.load(file)
+        unpickler = Unpickler(file)
+        return unpickler.load(), tuple(unpickler.modules)
 
 
 def _many_form(function: Callable[..., object]) -> str:

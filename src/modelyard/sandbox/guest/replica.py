@@ -70,7 +70,7 @@ def replica(work: "Work") -> None:
     work.started()
     loaded = model.load(message, rest)
     handler = Handler(loaded, message.get("arguments") or {}, Recipe(message.get("recipe")))
-    work.answer({"ready": True, "predict_many": loaded.has_predict_many})
+    work.answer({"ready": True, "predict_many": loaded.has_predict_many, "imports": loaded.imports})
     Server(socket.socket(fileno=listener), handler.answer, THREADS if message.get("thread_safe") else 0).serve()
 
 

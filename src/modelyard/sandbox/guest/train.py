@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import curves, seeding, source
 from .code import Code, open_code
 from .failures import Refused, Unpicklable
+from .imports import first_imports
 from .inputs import load_tables
 from .stored import unpack
 
@@ -55,6 +56,7 @@ def train(work: "Work") -> dict[str, object]:
         "metrics": curves.read_metrics(bounds),
         "files": left_files(),
         "predict_takes_tables": predict_takes_tables,
+        "imports": first_imports(message, "train"),
     }
 
 

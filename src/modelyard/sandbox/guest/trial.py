@@ -82,7 +82,7 @@ def trial_initialize(work: "Work") -> dict[str, object]:
         for role in ("predict", "predict_many", "initialize")
     ]
     predict, predict_many, initialize = functions
-    trained = unpickle(os.open(ARTIFACT, os.O_RDONLY), None)
+    trained, _ = unpickle(os.open(ARTIFACT, os.O_RDONLY), None)
     tables = _shaped(trial, predict, 2) if predict is not None and trial.predict_takes_tables else []
     trial.models[:] = [Model(initialize(trained) if initialize else trained, predict, predict_many, tables)]
     return {}

@@ -14,8 +14,9 @@ import types
 from collections.abc import Callable
 from typing import TypeAlias
 
-from . import failures, tasks
+from . import failures, imports, tasks
 from .channel import Channel, HostGone
+from .streams import flush_output
 
 #: Ended with this status when the connection to the host does not work any more.
 _STATUS_DISCONNECTED = 70
@@ -53,8 +54,8 @@ class Work:
         return value
 
 
-def serve(connection: int, preload: list[str]) -> None:
-    """Imports the base packages, then answers one task after the other until the host goes."""
+def serve(connection: int, preload: list[str], expected: list[str]) -> None:
+    """Imports the base packages and what is expected to be wanted, then answers tasks until the host goes."""
     sys.modules["__main__"] = types.ModuleType("__main__")
     sys.argv = ["modelyard"]
     for stream in (sys.stdout, sys.stderr):
@@ -62,6 +63,8 @@ def serve(connection: int, preload: list[str]) -> None:
     for name in preload:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    imports.note_base()
+    imports.prepare(expected)
     gc.collect()
     gc.freeze()
     channel = Channel(connection)
@@ -102,12 +105,3 @@ def limit_resources(limits: dict[str, int]) -> None:
         hard = resource.getrlimit(kind)[1]
         wanted = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (wanted, wanted))
-
-
-def flush_output() -> None:
-    """Pushes out what was printed; user code may have replaced or closed the streams."""
-    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
-        try:
-            stream.flush()  # type: ignore[union-attr]  # whatever fails here is passed over
-        except Exception:  # noqa: BLE001, S112 - a stream of the user's own may raise anything
-            continue
