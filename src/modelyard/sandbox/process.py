@@ -21,8 +21,8 @@ from modelyard.sandbox.limits import GIB, Limits, Usage
 from modelyard.sandbox.output import Listener, Output
 
 _END_TIMEOUT_S = 10.0
-#: What a guest that nobody waits for gets of a busy core, as a part of what others get.
-_BACKGROUND_SHARE = 0.5
+#: What a guest that boots gets of a busy core, as a multiple of what others get: a run waits for it, or none does.
+_WAITED_FOR, _IN_BACKGROUND = 4.0, 0.5
 #: Processes of other guests under the same user id, which the kernel counts along.
 _NEIGHBOURS = 4096
 #: Frames of steps that a guest may send at once, and a second; ours sends two.
@@ -98,11 +98,11 @@ class Guest:
             self._group.weigh(1.0)
         self._output.attach(on_output)
 
-    def weigh(self, *, in_background: bool) -> None:
-        """Has others go before it where cores are scarce, or not any more. Without control groups nothing happens."""
+    def weigh(self, *, waited_for: bool) -> None:
+        """Has its boot go before other work on a busy core, or after it. Without control groups nothing happens."""
         with self._lock:
             if self._group is not None:
-                self._group.weigh(_BACKGROUND_SHARE if in_background else 1.0)
+                self._group.weigh(_WAITED_FOR if waited_for else _IN_BACKGROUND)
 
     @property
     def alive(self) -> bool:

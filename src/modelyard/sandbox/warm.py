@@ -166,7 +166,7 @@ class WarmGuests:
             best.is_promised = True
             self._gate.hurry(best.ticket)
             if best.guest is not None:
-                best.guest.weigh(in_background=False)
+                best.guest.weigh(waited_for=True)
             self._refill(best.kind, limits)
         return best
 
@@ -232,14 +232,14 @@ class WarmGuests:
 
     def _boot(self, kind: Kind, limits: Limits, name: str, coming: _Coming | None, timeout_s: float) -> Guest:
         guest = self._launch(kind, limits, name)
-        if coming is not None:
-            with self._lock:
+        with self._lock:
+            guest.weigh(waited_for=coming is None or coming.is_promised)
+            if coming is not None:
                 coming.guest = guest
-                closed = self._closed
-                guest.weigh(in_background=not coming.is_promised)
-            if closed:
-                guest.kill()
-                raise SandboxUnavailable("the sandbox is being closed")
+            closed = self._closed
+        if closed:
+            guest.kill()
+            raise SandboxUnavailable("the sandbox is being closed")
         guest.await_ready(timeout_s)
         return guest
 
