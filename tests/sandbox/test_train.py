@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from modelyard.sandbox import Guest, Interpreter, Limits, Sandbox
+from modelyard.sandbox.guest import frames
 from tests.sandbox.conftest import Run, read_artifact
 
 
@@ -85,6 +87,52 @@ def train(df):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("pandas_major", [2, 3])
+def test_numbers_side_by_side_are_one_array_without_a_copy_and_still_columns_of_their_own(
+    sandbox: Sandbox, interpreter: Interpreter, older_interpreter: Interpreter, tmp_path: Path, pandas_major: int
+) -> None:
+    numbers = {f"f{at}": [at + 0.5, at + 1.5, at + 2.5] for at in range(4)}
+    table = pa.table({"id": [1, 2, 3], **numbers, "name": ["a", "b", None], "n": [4, 5, 6], "m": [7, 8, None]})
+    source = """
+def train(df):
+    import numpy
+    part = df.iloc[:, 1:5]
+    array = part.to_numpy()
+    is_shared = numpy.shares_memory(array, part.to_numpy())
+    first = array[0].tolist()
+    del array, part
+    df.loc[0, 'f1'] = -1.0
+    df['f2'] += 1
+    df.drop(columns=['f3'], inplace=True)
+    numbers = df.drop(columns=['name', 'm']).to_dict('list')
+    return is_shared, first, numbers, df['name'].isna().tolist(), list(df.columns)
+"""
+    python = interpreter if pandas_major == 3 else older_interpreter
+    message = {"source": source, "train_function": "train", "tables": [{"name": "t"}]}
+    outcome = sandbox.run(
+        python, Limits(memory_gib=2), "train", message, fds=[ipc(tmp_path, table)], collect=read_artifact
+    )
+    assert outcome.error is None, outcome.error
+    assert pickle.loads(outcome.collected or b"") == (
+        True,
+        [0.5, 1.5, 2.5, 3.5],
+        {"id": [1, 2, 3], "f0": [0.5, 1.5, 2.5], "f1": [-1.0, 2.5, 3.5], "f2": [3.5, 4.5, 5.5], "n": [4, 5, 6]},
+        [False, False, True],
+        ["id", "f0", "f1", "f2", "name", "n", "m"],
+    )
+
+
+def test_columns_that_lie_unevenly_are_not_one_array() -> None:
+    memory = np.zeros(30)
+    evenly = {at: memory[at * 5 : at * 5 + 3] for at in (0, 1, 2)}
+    assert frames._runs(evenly, 3) == [[0, 1, 2]]
+    assert frames._runs(evenly, 4) == [[0, 1, 2], [3]]
+    assert frames._runs(evenly | {3: memory[16:19], 5: memory[21:24], 6: memory[26:29]}, 7) == [
+        [0, 1, 2], [3], [4], [5, 6],
+    ]  # fmt: skip
+    assert frames._runs(evenly | {3: memory[15:18].view("int64")}, 4) == [[0, 1, 2], [3]]
+
+
 def test_the_table_on_disk_is_not_changed_by_what_a_guest_does_to_its_frame(train: Run, tmp_path: Path) -> None:
     before = ipc(tmp_path, TABLE)
     source = "def train(df):\n  df['id'].to_numpy().flags.writeable\n  df.iloc[:, 0] = 9\n"
@@ -96,6 +144,7 @@ def test_the_table_on_disk_is_not_changed_by_what_a_guest_does_to_its_frame(trai
 def test_annotations_choose_the_form_of_each_table(train: Run, tmp_path: Path) -> None:
     source = """
 from __future__ import annotations
+import numpy as np
 import pyarrow as pa
 import polars as pl
 def train(a: pa.Table, b: pl.DataFrame, c: pl.LazyFrame, d, *, training_config):

@@ -89,3 +89,33 @@ def test_a_buffer_that_was_measured_otherwise_is_noticed(tmp_path: Path) -> None
     with pytest.raises(AssertionError):
         node.finish(descriptor)
     os.close(descriptor)
+
+
+def test_columns_are_written_in_large_pieces_however_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    piece, rows, pwrite, written = 2 * 1024**2, 500_000, os.pwrite, list[tuple[int, int]]()
+
+    def noted(file: int, data: Any, position: int) -> int:
+        size = pwrite(file, data, position)
+        written.append((position, position + size))
+        return size
+
+    columns = [pa.array(range(at, at + rows)) for at in range(2)]
+    schema = pa.schema([("a", pa.int64()), ("b", pa.int64())])
+    nodes = [twin.Node(field.type) for field in schema]
+    for node, column in zip(nodes, columns, strict=True):
+        node.measure(column)
+    descriptor = twin.describe(str(tmp_path / "twin"), schema, nodes)
+    monkeypatch.setattr(os, "pwrite", noted)
+    steps = [10, 300_000, 1, 65_536, 65_536, rows]
+    for node, column in zip(nodes, columns, strict=True):
+        start = 0
+        for step in steps:
+            node.fill(descriptor, column.slice(start, step))
+            start += step
+        node.finish(descriptor)
+    os.close(descriptor)
+    assert sum(end - start for start, end in written) == 2 * rows * 8
+    # A column of 3.8 MiB has three ends of pieces at most, its own among them; no piece but the last ends elsewhere.
+    assert len([end for _, end in written if end % piece]) == 2
+    with pa.memory_map(str(tmp_path / "twin")) as file:
+        assert pa.ipc.open_file(file).read_all().columns == [pa.chunked_array([column]) for column in columns]

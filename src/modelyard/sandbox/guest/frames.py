@@ -69,22 +69,90 @@ def read_arrow(descriptor: int) -> tuple["pyarrow.Table", mmap.mmap | None]:
 
 def to_pandas(table: "pyarrow.Table", mapping: mmap.mmap | None) -> Any:
     """A DataFrame whose columns can be written in place; those that Arrow shares read-only are copied."""
+    return PandasRows(table, mapping).slice(0, table.num_rows)
+
+
+class PandasRows:
+    """A table from `read_arrow`, any rows of which are a DataFrame at next to no cost.
+
+    Neighbours of one type that lie evenly in the mapping, as a twin's do, are one block of the frame: whoever wants
+    them as an array gets it without a copy.
+    """
+
+    def __init__(self, table: "pyarrow.Table", mapping: mmap.mmap | None) -> None:
+        import pandas
+
+        views = _views(table, mapping) if mapping is not None else {}
+        rest = [index for index in range(table.num_columns) if index not in views]
+        self._names, self._rest, self._others = pandas.Index(table.column_names), rest, table.select(rest)
+        self._pieces = list["numpy.ndarray | dict[int, numpy.ndarray | None]"]()
+        for run in _runs(views, table.num_columns):
+            if len(run) > 1:
+                self._pieces.append(_block([views[index] for index in run]))
+                continue
+            if not self._pieces or not isinstance(self._pieces[-1], dict):
+                self._pieces.append({})
+            self._pieces[-1][run[0]] = views.get(run[0])
+
+    def slice(self, start: int, count: int) -> Any:
+        """So many rows, numbered from 0."""
+        import pandas
+
+        rows, others = pandas.RangeIndex(count), dict[int, Any]()
+        if self._rest:
+            found = self._others.slice(start, count).to_pandas(split_blocks=True, ignore_metadata=True)
+            others = {index: _writable(found.iloc[:, at]) for at, index in enumerate(self._rest)}
+        pieces = [
+            {index: others[index] if view is None else view[start : start + count] for index, view in piece.items()}
+            if isinstance(piece, dict)
+            else piece[:, start : start + count].T
+            for piece in self._pieces
+        ]
+        frames = [pandas.DataFrame(piece, index=rows, copy=False) for piece in pieces or [{}]]
+        frame = frames[0] if len(frames) == 1 else _beside(frames)
+        frame.columns = self._names
+        return frame
+
+
+def _views(table: "pyarrow.Table", mapping: mmap.mmap) -> "dict[int, numpy.ndarray]":
+    """The columns, by their numbers, that can be had as views of the mapping."""
+    found = ((index, _view(table.column(index), mapping)) for index in range(table.num_columns))
+    return {index: view for index, view in found if view is not None}
+
+
+def _runs(views: "dict[int, numpy.ndarray]", count: int) -> list[list[int]]:
+    """The columns' numbers in order, those together that one block can hold."""
+    runs: list[list[int]] = []
+    places = {index: _place(view) for index, view in views.items()}
+    for index in range(count):
+        run = runs[-1] if runs else []
+        is_alike = bool(run) and index in views and run[0] in views and views[run[0]].dtype == views[index].dtype
+        if is_alike and (len(run) == 1 or places[index] - places[run[-1]] == places[run[1]] - places[run[0]]):
+            run.append(index)
+        else:
+            runs.append([index])
+    return runs
+
+
+def _block(views: "list[numpy.ndarray]") -> "numpy.ndarray":
+    """Views of one mapping that lie evenly, as one view with a row for each."""
+    from numpy.lib.stride_tricks import as_strided
+
+    apart = _place(views[1]) - _place(views[0])
+    return as_strided(views[0], (len(views), len(views[0])), (apart, views[0].itemsize))
+
+
+def _place(values: "numpy.ndarray") -> int:
+    place: int = values.__array_interface__["data"][0]
+    return place
+
+
+def _beside(frames: list[Any]) -> Any:
+    """Frames side by side, their columns not copied."""
     import pandas
 
-    whole = {}
-    rest = []
-    for index in range(table.num_columns):
-        values = None if mapping is None else _view(table.column(index), mapping)
-        if values is None:
-            rest.append(index)
-        else:
-            whole[index] = values
-    others = table.select(rest).to_pandas(split_blocks=True, ignore_metadata=True)
-    columns = {index: _writable(others.iloc[:, at]) for at, index in enumerate(rest)}
-    data = {index: whole[index] if index in whole else columns[index] for index in range(table.num_columns)}
-    frame = pandas.DataFrame(data, index=pandas.RangeIndex(table.num_rows), copy=False)
-    frame.columns = pandas.Index(table.column_names)
-    return frame
+    kept: dict[str, Any] = {"copy": False} if pandas.__version__.startswith("2.") else {}
+    return pandas.concat(frames, axis=1, **kept)
 
 
 def _view(column: "pyarrow.ChunkedArray", mapping: mmap.mmap) -> "numpy.ndarray | None":

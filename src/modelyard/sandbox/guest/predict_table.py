@@ -6,6 +6,7 @@ before it asks for more. So memory holds no more than one chunk, several guests 
 is never predicted again.
 """
 
+import functools
 import mmap
 import os
 import time
@@ -35,7 +36,14 @@ class _Batch:
     mapping: mmap.mmap | None
     arguments: dict[str, Any]
     wants_fields: bool
-    seen_bytes: int = 0
+    #: For a function that gets DataFrames.
+    frames: frames.PandasRows | None
+    seen_bytes: float = 0.0
+
+    @functools.cached_property
+    def row_bytes(self) -> float:
+        """What a row takes, on the average."""
+        return float(self.table.nbytes) / max(int(self.table.num_rows), 1)
 
 
 _batches: list[_Batch] = []
@@ -48,7 +56,9 @@ def predict_table(work: "Work") -> dict[str, object]:
     work.started()
     loaded = model.load(message, rest)
     table, mapping = frames.read_arrow(table_fd)
-    _batches[:] = [_Batch(loaded, table, mapping, message.get("arguments") or {}, bool(message.get("fields")))]
+    with_frames = loaded.has_predict_many and loaded.many_form == "pandas"
+    rows = frames.PandasRows(table, mapping) if with_frames else None
+    _batches[:] = [_Batch(loaded, table, mapping, message.get("arguments") or {}, bool(message.get("fields")), rows)]
     os.makedirs(FOLDER, exist_ok=True)
     return {"rows": table.num_rows}
 
@@ -81,15 +91,16 @@ def predict_chunks(work: "Work") -> dict[str, object]:
 
 
 def _predict(batch: _Batch, start: int, rows: int, file: Any) -> dict[str, object]:
-    part, failed = batch.table.slice(start, rows), predictions.Failures(start)
-    found = _many(batch, part) if batch.model.has_predict_many else _one_by_one(batch, part, failed)
+    failed = predictions.Failures(start)
+    find = _many if batch.model.has_predict_many else _one_by_one
+    found = find(batch, start, rows, failed)
     file.write(bytes(-file.tell() % _ALIGNED))
     offset = file.tell()
     written = predictions.write(file, found, failed, wants_fields=batch.wants_fields)
     del found
-    _forget(batch, part.nbytes)
+    _forget(batch, rows * batch.row_bytes)
     return {
-        "rows": part.num_rows,
+        "rows": rows,
         "failed": failed.count,
         "first_failure": failed.first,
         "fields": written.fields,
@@ -99,19 +110,19 @@ def _predict(batch: _Batch, start: int, rows: int, file: Any) -> dict[str, objec
     }
 
 
-def _many(batch: _Batch, part: Any) -> Any:
+def _many(batch: _Batch, start: int, rows: int, _: "predictions.Failures") -> Any:
     """One result a row: an array where they keep a type, else a sequence."""
-    raw = batch.model.call_many(_rows(batch, part), batch.arguments)
+    raw = batch.model.call_many(_rows(batch, start, rows), batch.arguments)
     found = predictions.typed(raw)
     results = model.in_order(raw) if found is None else found
-    batch.model.check_count(len(results), part.num_rows)
+    batch.model.check_count(len(results), rows)
     return results
 
 
-def _one_by_one(batch: _Batch, part: Any, failed: "predictions.Failures") -> list[Any]:
+def _one_by_one(batch: _Batch, start: int, rows: int, failed: "predictions.Failures") -> list[Any]:
     """Row by row; one that fails has no prediction but its error."""
     results: list[Any] = []
-    for at, row in enumerate(part.to_pylist()):
+    for at, row in enumerate(batch.table.slice(start, rows).to_pylist()):
         try:
             results.append(batch.model.predict(row, batch.arguments))
         except MemoryError:
@@ -122,14 +133,16 @@ def _one_by_one(batch: _Batch, part: Any, failed: "predictions.Failures") -> lis
     return results
 
 
-def _rows(batch: _Batch, part: Any) -> Any:
-    form = batch.model.many_form
+def _rows(batch: _Batch, start: int, rows: int) -> Any:
+    if batch.frames is not None:
+        return batch.frames.slice(start, rows)
+    part, form = batch.table.slice(start, rows), batch.model.many_form
     return part.to_pylist() if form == "list" else frames.shape(part, batch.mapping, form)
 
 
-def _forget(batch: _Batch, size: int) -> None:
+def _forget(batch: _Batch, size: float) -> None:
     """Gives back the pages that functions have written to: rows are good for one call, and memory has a limit."""
     batch.seen_bytes += size
     if batch.mapping is not None and batch.seen_bytes >= _FORGET_BYTES:
         batch.mapping.madvise(mmap.MADV_DONTNEED)
-        batch.seen_bytes = 0
+        batch.seen_bytes = 0.0

@@ -73,7 +73,7 @@ def typed(found: Any) -> "pyarrow.Array | None":
     find = {"numpy": _of_numpy, "pandas": _of_pandas, "polars": _of_polars, "pyarrow": _of_arrow, "builtins": _of_list}
     try:
         array = find[package](found) if package in find else None
-        return None if array is None else _kept(array)
+        return array if array is None or package == "numpy" else _kept(array)
     except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError, TypeError, ValueError):
         return None
 
@@ -185,11 +185,22 @@ def _of_numpy(found: Any) -> "pyarrow.Array | None":
     if found.dtype == "float16":
         found = found.astype("float32")
     if found.ndim == 1:
-        return pyarrow.array(found, from_pandas=True)
+        return _numbers(found)
     if not found.shape[1]:
         return None
-    values = pyarrow.array(found.reshape(-1), from_pandas=True)
-    return pyarrow.FixedSizeListArray.from_arrays(values, found.shape[1])
+    return pyarrow.FixedSizeListArray.from_arrays(_numbers(found.reshape(-1)), found.shape[1])
+
+
+def _numbers(found: Any) -> "pyarrow.Array":
+    """An array of one dimension, with null for what is not a number; without a copy where it lies in one piece."""
+    import numpy
+    import pyarrow
+
+    if type(found) is not numpy.ndarray:  # one with a mask, for instance
+        return pyarrow.array(found, from_pandas=True)
+    found = numpy.ascontiguousarray(found)
+    unknown = numpy.isnan(found) if found.dtype.kind == "f" else None
+    return pyarrow.array(found, mask=unknown if unknown is not None and unknown.any() else None)
 
 
 def _of_pandas(found: Any) -> "pyarrow.Array | None":

@@ -94,6 +94,8 @@ def accepts(user_function: Callable[..., object], name: str) -> bool:
 
 def keywords(user_function: Callable[..., object], given: Mapping[str, object], taken: int) -> dict[str, object]:
     """Those of the `given` keyword arguments that the function accepts beside its first `taken` positional ones."""
+    if not given:
+        return {}
     parameters = _parameters(user_function)
     if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values()):
         return dict(given)
