@@ -2,12 +2,14 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 import requests
 
 from modelyard.deployments.calls.batching import FIRST_SIZE, BatchSize
 from modelyard.deployments.calls.frames import Answer, pack_batch, unpack_batch
-from tests.deployments.conftest import Workshop
+from modelyard.settings import Settings
+from tests.deployments.conftest import Workshop, open_workshop
 from tests.waiting import wait_until
 from tests.yard import Yard
 
@@ -23,6 +25,8 @@ def predict(model, query, scale=1):
         raise ValueError("this one is bad")
     if query.get("exit"):
         os._exit(3)
+    if query.get("hang"):
+        time.sleep(60)
     if query.get("sleep"):
         time.sleep(query["sleep"])
     if query.get("batches"):
@@ -34,6 +38,8 @@ def predict_many(model, queries: list, scale=1):
         raise ValueError("one of them is bad")
     if any(query.get("exit") for query in queries):
         os._exit(3)
+    if any(query.get("hang") for query in queries):
+        time.sleep(60)
     if any(query.get("sleep") or query.get("batches") for query in queries):
         raise ValueError("not together")
     batches.append(len(queries))
@@ -108,6 +114,17 @@ def test_a_query_that_ends_the_process_ends_no_other_call(asked: Asked) -> None:
     answers = asked.behind_a_slow_one(calls)
     assert [answer.status_code for answer in answers] == [200, 200, 500, 200, 200, 200]
     assert "process ended" in answers[2].json()["error"]
+
+
+@pytest.mark.sandbox
+def test_a_query_past_the_time_limit_takes_no_other_call_along(settings: Settings, base_lock: str) -> None:
+    with Yard(msgspec.structs.replace(settings, prediction_timeout_s=3.0)) as yard:
+        asked = Asked(yard, open_workshop(yard, base_lock))
+        calls: list[tuple[dict[str, object], dict[str, object]]] = [({"x": x, "hang": x == 2}, {}) for x in range(6)]
+        answers = asked.behind_a_slow_one(calls)
+        assert [answer.status_code for answer in answers] == [200, 200, 408, 200, 200, 200]
+        assert [answer.json()["result"]["y"] for at, answer in enumerate(answers) if at != 2] == [0, 1, 3, 4, 5]
+        assert "took longer than 3 seconds" in answers[2].json()["error"]
 
 
 @pytest.mark.sandbox

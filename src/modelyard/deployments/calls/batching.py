@@ -14,7 +14,7 @@ from functools import partial
 from modelyard.deployments.calls.connection import Connection, PendingCall
 from modelyard.deployments.calls.frames import Answer, Kind, Status, pack_batch, unpack_batch
 from modelyard.deployments.options import DeploymentOptions
-from modelyard.errors import ApiError, PredictionError, TooManyRequestsError
+from modelyard.errors import ApiError, PredictionError, RequestTimeoutError, TooManyRequestsError
 
 #: Calls that a batch begins with; more as soon as that many were quick enough.
 FIRST_SIZE = 8
@@ -136,7 +136,7 @@ class Batcher:
         return calls
 
     def _note(self, size: int, began: float, done: "asyncio.Future[Answer]") -> None:
-        if not done.cancelled() and done.exception() is None:
+        if not done.cancelled() and isinstance(done.exception(), RequestTimeoutError | None):
             self._limit.note(size, time.monotonic() - began)
         self.wake()
 
@@ -144,14 +144,15 @@ class Batcher:
         self.more_under_way -= len(calls) - 1
         self._note(len(calls), began, done)
         error = done.exception()
-        if isinstance(error, ApiError) and not isinstance(error, PredictionError):
+        if isinstance(error, ApiError) and not isinstance(error, PredictionError | RequestTimeoutError):
             for call in calls:
                 if not call.future.done():
                     call.future.set_exception(error)
             return
         answers = self._read(done.result()) if error is None else []
         if len(answers) != len(calls):
-            # The replica was lost, and one of them may have ended it: alone it does so to itself. Or their answers
+            # The replica was lost, and one of them may have ended it: alone it does so to itself. Or one of them took
+            # all their time, or they had too little of it together: each has the whole limit alone. Or their answers
             # were too large together.
             self._ask_one_by_one(calls)
             return
