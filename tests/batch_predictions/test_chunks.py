@@ -7,14 +7,19 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.batch_predictions.chunks import Plan
+from modelyard.clock import utc_now
+from modelyard.container import Container
 from modelyard.execution import RunState
 from modelyard.execution.records import Run
 from modelyard.settings import Settings
+from modelyard.storage import BlobStore
+from modelyard.upkeep.janitor import keep_up
 from tests.agents import agent_process
 from tests.batch_predictions.bench import Bench
 from tests.waiting import wait_until
@@ -39,6 +44,38 @@ def kept(home: Path, version_id: str) -> list[int]:
     """Numbers of the chunks that are safe."""
     lines = [line for path in home.glob(f"results/{version_id}/*/*.journal") for line in path.read_text().splitlines()]
     return sorted(int(found[1]) for line in lines if (found := re.match(r'\{"number":(\d+)', line)))
+
+
+@pytest.mark.sandbox
+def test_chunks_of_a_batch_that_is_deleted_while_it_runs_go_with_its_run(bench: Bench) -> None:
+    home = bench.yard.settings.home
+    body = "    time.sleep(0.3)\n    return queries['x'] * model\n"
+    batch = bench.define(bench.deploy(MANY + body, bench.table(x=list(range(ROWS)))))
+    version_id = bench.yard.call("startBatchPrediction", batchPredictionId=batch)["batchPredictionVersion"]
+    wait_until(lambda: kept(home, version_id) != [], 60)
+    bench.yard.call("deleteBatchPrediction", "DELETE", batchPredictionId=batch)
+    wait_until(lambda: not (home / "results" / version_id).exists(), 30)
+
+
+@pytest.mark.sandbox
+def test_chunks_that_an_agent_left_behind_go_with_the_next_round_of_upkeep(settings: Settings) -> None:
+    with Yard(settings, with_agent=False) as yard:
+        bench = Bench(yard)
+        with agent_process(yard.settings) as first:
+            body = "    time.sleep(0.5)\n    return queries['x']\n"
+            batch = bench.define(bench.deploy(MANY + body, bench.table(x=list(range(ROWS)))))
+            version_id = yard.call("startBatchPrediction", batchPredictionId=batch)["batchPredictionVersion"]
+            wait_until(lambda: kept(settings.home, version_id) != [], 60)
+            os.kill(first.pid, signal.SIGKILL)
+            first.wait()
+        parts = Container()
+        parts.add(BlobStore(settings.home / "blobs"))
+        keeping = msgspec.structs.replace(yard.settings, tables_limit_gib=0.0, environments_limit_gib=0.0)
+        keep_up(yard.database, parts, keeping, utc_now(), ())
+        assert kept(settings.home, version_id)  # it is still to be gone on with
+        yard.call("deleteBatchPrediction", "DELETE", batchPredictionId=batch)
+        keep_up(yard.database, parts, keeping, utc_now(), ())
+        assert list((settings.home / "results").iterdir()) == []
 
 
 @pytest.mark.sandbox

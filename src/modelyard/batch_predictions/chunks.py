@@ -12,7 +12,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
@@ -180,16 +180,11 @@ def folder_of(settings: Settings, version: BatchPredictionVersionId) -> Path:
     return settings.home / "results" / version
 
 
-def forget(settings: Settings, version: BatchPredictionVersionId) -> None:
-    """Removes the version's chunks."""
-    shutil.rmtree(folder_of(settings, version), ignore_errors=True)
-
-
-def sweep(settings: Settings, needed: Container[str]) -> None:
-    """Removes the chunks of versions that are not needed any more: ended by somebody else, or deleted."""
-    for version in left_behind(settings):
+def sweep(settings: Settings, there: Iterable[BatchPredictionVersionId], needed: Container[str]) -> None:
+    """Removes the chunks of those versions that are there and not needed any more."""
+    for version in there:
         if version not in needed:
-            forget(settings, version)
+            shutil.rmtree(folder_of(settings, version), ignore_errors=True)
 
 
 def left_behind(settings: Settings) -> Iterator[BatchPredictionVersionId]:

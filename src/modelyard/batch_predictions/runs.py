@@ -40,6 +40,7 @@ from modelyard.models import versions as models
 from modelyard.models.records import ModelVersion
 from modelyard.models.training import clean
 from modelyard.models.versions import Deployable
+from modelyard.settings import Settings
 from modelyard.storage import Blob, Table
 
 #: Least seconds between two writes of how far a batch has come.
@@ -67,7 +68,24 @@ class Plan:
 def predict(run: RunContext) -> None:
     """Predicts the version that the payload names; it ends COMPLETE, or FAILED with the user's own reason."""
     _sweep(run)
-    version = _version_id(run.payload)
+    try:
+        _predict(run)
+    finally:
+        _sweep(run)  # this one's chunks, too, if it has ended, or was deleted meanwhile
+
+
+def sweep(session: Session, settings: Settings) -> None:
+    """Removes what was kept here of versions that have ended, or were deleted. Safe while others are predicted."""
+    there = list(chunks.left_behind(settings))
+    if there:
+        mine = BatchPredictionVersion.batch_prediction_version.in_(there)
+        still = select(BatchPredictionVersion.batch_prediction_version).where(
+            mine, BatchPredictionVersion.status.not_in(ENDED)
+        )
+        chunks.sweep(settings, there, set(session.scalars(still)))
+
+
+def _predict(run: RunContext) -> None:
     try:
         plan = _begin(run)
         if plan is None:
@@ -86,7 +104,6 @@ def predict(run: RunContext) -> None:
         _end_failed(run, failure)
     else:
         _end_complete(run, predicted, blob, table)
-    chunks.forget(run.settings, version)
 
 
 def give_up_predictions(session: Session, payload: JsonObject, reason: str) -> None:
@@ -215,15 +232,8 @@ def _end_failed(run: RunContext, failure: PredictionsFailed) -> None:
 
 
 def _sweep(run: RunContext) -> None:
-    """Removes what was kept of versions that others have ended since."""
-    there = list(chunks.left_behind(run.settings))
-    if there:
-        mine = BatchPredictionVersion.batch_prediction_version.in_(there)
-        with run.read() as session:
-            still = select(BatchPredictionVersion.batch_prediction_version).where(
-                mine, BatchPredictionVersion.status.not_in(ENDED)
-            )
-            chunks.sweep(run.settings, set(session.scalars(still)))
+    with run.read() as session:
+        sweep(session, run.settings)
 
 
 def _mine(session: Session, run: RunContext) -> BatchPredictionVersion:

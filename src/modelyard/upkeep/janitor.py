@@ -7,6 +7,7 @@ import logging
 from collections.abc import Collection
 from datetime import datetime
 
+from modelyard.batch_predictions.runs import sweep
 from modelyard.clock import Clock
 from modelyard.container import Container
 from modelyard.database import Database
@@ -39,6 +40,8 @@ def keep_up(database: Database, parts: Container, settings: Settings, now: datet
     with database.write() as session:
         expire(session, now, settings.results_keep_s)
         expire_observed(session, settings, now)
+    with database.read() as session:
+        sweep(session, settings)
     store = parts.get(BlobStore)
     done = collect(database, store, now, settings.blob_grace_s, lasting)
     if done.removed:
