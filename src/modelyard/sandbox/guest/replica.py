@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 HEADER = struct.Struct("!IIB")
 _WORD = struct.Struct("=Q")
-#: Threads of a thread-safe model.
+#: Threads of a thread-safe model, unless its message says fewer: what a gateway shares has a place for each.
 THREADS = 8
 PREDICT, PREDICT_MULTIPLE, PING, PREDICT_FROM_DATASETS, PREDICT_BINARY, CANCEL, PREDICT_BATCH, MARK = (
     1,
@@ -71,7 +71,8 @@ def replica(work: "Work") -> None:
     loaded = model.load(message, rest)
     handler = Handler(loaded, message.get("arguments") or {}, Recipe(message.get("recipe")))
     work.answer({"ready": True, "predict_many": loaded.has_predict_many, "imports": loaded.imports})
-    Server(socket.socket(fileno=listener), handler.answer, THREADS if message.get("thread_safe") else 0).serve()
+    threads = min(int(message.get("threads") or THREADS), THREADS) if message.get("thread_safe") else 0
+    Server(socket.socket(fileno=listener), handler.answer, threads).serve()
 
 
 class Handler:
