@@ -32,8 +32,8 @@ from modelyard.ids import FeatureGroupId, OrganizationId, ProjectId
 
 #: Words of a text that are looked for, words of groups that each may mean, and words that are considered for that.
 MOST_WORDS, MEANINGS, CONSIDERED = 20, 4, 200
-#: Groups that are read for one word, and those that are compared in the end, each at least.
-MOST_GROUPS = 500
+#: Groups that are read for one word, and that are compared in the end; more where more are to be shown.
+MOST_GROUPS = 200
 #: Words that fit worse than this don't fit.
 _LEAST = 0.7
 #: What a word is worth that another begins with.
@@ -129,7 +129,8 @@ class _Asked:
 
     def _complete(self, groups: Sequence[FeatureGroupId]) -> None:
         """Reads which of the common words those groups have besides; the others are out of the running."""
-        found = FeatureGroupWord.feature_group_id.in_(groups), FeatureGroupWord.word.in_(self._common)
+        # By an expression of the word, not the word: by its index SQLite would read every group that has it.
+        found = FeatureGroupWord.feature_group_id.in_(groups), FeatureGroupWord.word.concat("").in_(self._common)
         rows = select(FeatureGroupWord.feature_group_id, FeatureGroupWord.word, FeatureGroupWord.weight).where(*found)
         self._found = {group: self._found[group] for group in groups}
         for group, word, weight in self._session.execute(rows):

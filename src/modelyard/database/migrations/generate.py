@@ -12,7 +12,8 @@ from pathlib import Path
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection
+from alembic.operations import ops
+from sqlalchemy import Column, Connection
 
 import modelyard
 from modelyard.database.engine import Database
@@ -47,7 +48,26 @@ def main(arguments: list[str]) -> None:
         number = len(list((HERE / "versions").glob("0*.py"))) + 1
         with database.engine.connect() as connection:
             message = "initial schema" if initial else " ".join(arguments)
-            command.revision(configuration(connection), message=message, autogenerate=True, rev_id=f"{number:04d}")
+            command.revision(
+                configuration(connection),
+                message=message,
+                autogenerate=True,
+                rev_id=f"{number:04d}",
+                process_revision_directives=add_expression_indexes,
+            )
+
+
+def add_expression_indexes(_context: MigrationContext, _revision: object, scripts: list[ops.MigrationScript]) -> None:
+    """Adds the indexes over expressions of tables that are made: Alembic, which can't compare them, leaves them out."""
+    upgrade = scripts[0].upgrade_ops
+    assert upgrade is not None
+    made = [Record.metadata.tables[each.table_name] for each in upgrade.ops if isinstance(each, ops.CreateTableOp)]
+    upgrade.ops += [
+        ops.CreateIndexOp.from_index(index)
+        for table in made
+        for index in sorted(table.indexes, key=lambda index: str(index.name))
+        if any(not isinstance(each, Column) for each in index.expressions)
+    ]
 
 
 if __name__ == "__main__":

@@ -1022,6 +1022,7 @@ def upgrade() -> None:
     with op.batch_alter_table('model_version_users', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_model_version_users_model_version'), ['model_version'], unique=False)
 
+    op.create_index('ix_feature_groups_named', 'feature_groups', ['organization_id', sa.literal_column('lower(table_name)')], unique=False)
     # ### end Alembic commands ###
 
 
