@@ -48,6 +48,23 @@ def test_what_train_returns_is_pickled_and_prints_are_heard(train: Run) -> None:
     assert 0 < time.monotonic() - outcome.usage.started_at < 60
 
 
+def test_circles_of_objects_that_the_code_drops_are_collected(train: Run) -> None:
+    source = """
+import weakref
+
+class Link:
+    pass
+
+def train():
+    first = Link()
+    first.itself, seen = first, weakref.ref(first)
+    del first
+    made = [[] for _ in range(100_000)]
+    return seen() is None, len(made)
+"""
+    assert pickle.loads(train(source).collected or b"") == (True, 100_000)
+
+
 @pytest.mark.parametrize("pandas_major", [2, 3])
 def test_a_frame_can_be_written_in_place_and_has_ordinary_types(
     sandbox: Sandbox, interpreter: Interpreter, older_interpreter: Interpreter, tmp_path: Path, pandas_major: int
