@@ -10,25 +10,25 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from modelyard.actions import Call
 from modelyard.database import JsonObject
+from modelyard.datasets import questions
 from modelyard.datasets.columns import data_type, feature_type
+from modelyard.datasets.questions import key_of
 from modelyard.datasets.records import TableMetrics
 from modelyard.datasets.wire import DataMetricsShape
 from modelyard.environments import Environments
 from modelyard.errors import ConflictError, InvalidParameterError
-from modelyard.execution import After, Demand, Permanent, Retry, RunContext, enqueue
-from modelyard.ids import Digest, OrganizationId, RunId
+from modelyard.execution import After, Permanent, Retry, RunContext
+from modelyard.ids import RunId
 from modelyard.sandbox import Guest, GuestNotStarted, Limits, Outcome, Sandbox
 from modelyard.storage import BlobStore, Table
 
 MEASURE_RUN = "datasets.measure"
 #: After a failed attempt, the next one is made no sooner.
 _AGAIN_AFTER = timedelta(seconds=30)
-_DEMAND = Demand(cores=1, memory_gib=2)
 #: What belongs to the charts, and is only shown where they are asked for.
 _CHARTS = frozenset({"histogram"})
 
@@ -68,17 +68,17 @@ def describe(call: Call, table: Table, wanted: Wanted) -> DataMetricsShape | Aft
 def measure(run: RunContext) -> None:
     """Measures a table."""
     with run.read() as session:
-        table = msgspec.convert(session.get_one(TableMetrics, _key(run.payload)).table, Table)
+        table = msgspec.convert(session.get_one(TableMetrics, key_of(run.payload)).table, Table)
     measured = _measure(run, table)
     with run.transaction() as session:
-        kept = session.get_one(TableMetrics, _key(run.payload))
+        kept = session.get_one(TableMetrics, key_of(run.payload))
         kept.measured = msgspec.to_builtins(measured)
         run.complete(session)
 
 
 def give_up_measuring(session: Session, payload: JsonObject, reason: str) -> None:
     """Says why nothing is known; who asks after a while tries again."""
-    kept = session.get(TableMetrics, _key(payload))
+    kept = session.get(TableMetrics, key_of(payload))
     if kept is not None and kept.measured is None:
         kept.error = reason
 
@@ -114,29 +114,20 @@ def _metrics(found: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
 
 
 def _begin(call: Call, table: Table, former: TableMetrics | None) -> RunId:
-    payload = {"table": table.digest, "organization": call.organization_id}
-    run_id = enqueue(
-        call.session, MEASURE_RUN, payload, target=table.digest, organization_id=call.organization_id, demand=_DEMAND,
-        priority=5,
-    )  # fmt: skip
+    run_id = questions.begin(call, MEASURE_RUN, table)
     if former is not None:
         former.error, former.run_id, former.created_at = None, run_id, call.clock()
         return run_id
-    call.session.add(
+    return questions.keep(
+        call,
         TableMetrics(
             table_digest=table.digest,
             organization_id=call.organization_id,
             table=msgspec.to_builtins(table),
             run_id=run_id,
             created_at=call.clock(),
-        )
+        ),
     )
-    try:
-        call.session.flush()
-    except IntegrityError:  # another call began at the same moment
-        call.session.rollback()
-        return call.session.get_one(TableMetrics, (table.digest, call.organization_id)).run_id
-    return run_id
 
 
 def _measure(run: RunContext, table: Table) -> Measured:
@@ -172,7 +163,3 @@ def _opened(store: BlobStore, table: Table) -> Iterator[list[int]]:
     """Descriptors of the table's Parquet blobs, in order, closed at the end."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(store.open(part.digest)).fileno() for part in table.parts]
-
-
-def _key(payload: JsonObject) -> tuple[Digest, OrganizationId]:
-    return Digest(payload["table"]), OrganizationId(payload["organization"])

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from modelyard.actions import Call, action
-from modelyard.connectors.writing import WriteMode
 from modelyard.deployments.exporting import set_destination
 from modelyard.deployments.lifecycle import get_deployment
 from modelyard.errors import (
@@ -14,7 +13,17 @@ from modelyard.errors import (
     MissingParameterError,
     NotReadyError,
 )
-from modelyard.feature_groups.exports.destinations import Destination, ExportFormat, Kind
+from modelyard.feature_groups.exports.destinations import (
+    Destination,
+    ExportFormat,
+    FeatureMapping,
+    IdColumn,
+    Kind,
+    Mode,
+    MoreIdColumns,
+    TableName,
+    into_database,
+)
 from modelyard.ids import DatabaseConnectorId, DeploymentId
 
 _ERRORS = (
@@ -53,25 +62,19 @@ def set_deployment_feature_group_export_database_connector_output(
     *,
     deployment_id: DeploymentId,
     database_connector_id: DatabaseConnectorId,
-    object_name: Annotated[str, "The table, `name` or `schema.name`. One that is not there is made."],
-    write_mode: Annotated[WriteMode, "INSERT adds the rows, UPSERT goes by their ids, REPLACE takes others away."],
-    database_feature_mapping: Annotated[dict[str, str], "Column -> feature; empty: all, under their own names."],
-    id_column: Annotated[str | None, "The column by which an UPSERT finds rows."] = None,
-    additional_id_columns: Annotated[list[str] | None, "More of them, which count together."] = None,
+    object_name: TableName,
+    write_mode: Mode,
+    database_feature_mapping: FeatureMapping,
+    id_column: IdColumn = None,
+    additional_id_columns: MoreIdColumns = None,
 ) -> None:
     """Writes the rows of a deployed feature group into a table of a database: all rows of a version, or none.
 
     The version that answers is written at once, and each further one as soon as it does; listFeatureGroupExports shows
     how that went.
     """
-    destination = Destination(
-        kind=Kind.DATABASE,
-        database_connector_id=database_connector_id,
-        object_name=object_name,
-        write_mode=write_mode,
-        mapping=database_feature_mapping,
-        id_column=id_column,
-        additional_id_columns=tuple(additional_id_columns or ()),
+    destination = into_database(
+        database_connector_id, object_name, write_mode, database_feature_mapping, id_column, additional_id_columns
     )
     _set(call, deployment_id, destination)
 

@@ -8,7 +8,6 @@ from sqlalchemy import select
 
 from modelyard.actions import Call, RawBytes, action, while_status
 from modelyard.clock import iso
-from modelyard.connectors.writing import WriteMode
 from modelyard.errors import (
     ConflictError,
     DataNotFoundError,
@@ -23,10 +22,16 @@ from modelyard.feature_groups.exports import destinations
 from modelyard.feature_groups.exports.destinations import (
     Destination,
     ExportFormat,
+    FeatureMapping,
+    IdColumn,
     Kind,
+    Mode,
+    MoreIdColumns,
+    TableName,
     check_columns,
     check_destination,
     destination_of,
+    into_database,
     read_config,
 )
 from modelyard.feature_groups.exports.exporting import get_export, start_export
@@ -66,21 +71,15 @@ def export_feature_group_version_to_database_connector(
     *,
     feature_group_version: FeatureGroupVersionId,
     database_connector_id: DatabaseConnectorId,
-    object_name: Annotated[str, "The table, `name` or `schema.name`. One that is not there is made."],
-    write_mode: Annotated[WriteMode, "INSERT adds the rows, UPSERT goes by their ids, REPLACE takes others away."],
-    database_feature_mapping: Annotated[dict[str, str], "Column -> feature; empty: all, under their own names."],
-    id_column: Annotated[str | None, "The column by which an UPSERT finds rows."] = None,
-    additional_id_columns: Annotated[list[str] | None, "More of them, which count together."] = None,
+    object_name: TableName,
+    write_mode: Mode,
+    database_feature_mapping: FeatureMapping,
+    id_column: IdColumn = None,
+    additional_id_columns: MoreIdColumns = None,
 ) -> ExportShape:
     """Writes a version's rows into a table of a database: all of them or none. The answer is PENDING."""
-    destination = Destination(
-        kind=Kind.DATABASE,
-        database_connector_id=database_connector_id,
-        object_name=object_name,
-        write_mode=write_mode,
-        mapping=database_feature_mapping,
-        id_column=id_column,
-        additional_id_columns=tuple(additional_id_columns or ()),
+    destination = into_database(
+        database_connector_id, object_name, write_mode, database_feature_mapping, id_column, additional_id_columns
     )
     return _start(call, feature_group_version, destination)
 

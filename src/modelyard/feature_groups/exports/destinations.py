@@ -7,7 +7,7 @@ the first.
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from sqlalchemy.orm import Session
@@ -22,6 +22,13 @@ from modelyard.errors import InvalidEnumParameterError, InvalidParameterError, M
 from modelyard.ids import DatabaseConnectorId, OrganizationId
 from modelyard.settings import Settings
 from modelyard.storage import Table
+
+#: What the actions that write into a table of a database are given, by every one of them in these words.
+TableName = Annotated[str, "The table, `name` or `schema.name`. One that is not there is made."]
+Mode = Annotated[WriteMode, "INSERT adds the rows, UPSERT goes by their ids, REPLACE takes others away."]
+FeatureMapping = Annotated[dict[str, str], "Column -> feature; empty: all, under their own names."]
+IdColumn = Annotated[str | None, "The column by which an UPSERT finds rows."]
+MoreIdColumns = Annotated[list[str] | None, "More of them, which count together."]
 
 
 class ExportFormat(StrEnum):
@@ -94,6 +101,22 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
             "objectName": self.object_name, "writeMode": self.write_mode, "databaseFeatureMapping": self.mapping,
             "idColumn": self.id_column, "additionalIdColumns": list(self.additional_id_columns),
         }  # fmt: skip
+
+
+def into_database(
+    connector_id: DatabaseConnectorId, object_name: str, write_mode: WriteMode, mapping: dict[str, str],
+    id_column: str | None, additional_id_columns: list[str] | None,
+) -> Destination:  # fmt: skip
+    """A table of a database, as the actions that write into one name it."""
+    return Destination(
+        kind=Kind.DATABASE,
+        database_connector_id=connector_id,
+        object_name=object_name,
+        write_mode=write_mode,
+        mapping=mapping,
+        id_column=id_column,
+        additional_id_columns=tuple(additional_id_columns or ()),
+    )
 
 
 def destination_of(kept: JsonObject) -> Destination:

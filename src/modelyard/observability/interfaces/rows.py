@@ -8,21 +8,21 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from modelyard.actions import Call
 from modelyard.database import JsonObject
+from modelyard.datasets import questions
+from modelyard.datasets.questions import key_of
 from modelyard.environments import Environments
-from modelyard.execution import After, Demand, Permanent, Retry, RunContext, RunKind, enqueue
+from modelyard.execution import After, Permanent, Retry, RunContext, RunKind
 from modelyard.execution.queue import has_living_agent
-from modelyard.ids import Digest, OrganizationId, RunId
+from modelyard.ids import RunId
 from modelyard.observability.records import ExampleRow
 from modelyard.sandbox import GuestNotStarted, Limits, Outcome, Sandbox
 from modelyard.storage import BlobStore, Table
 
 FIRST_ROW_RUN = "observability.first_row"
-_DEMAND = Demand(cores=1, memory_gib=2)
 #: Seconds that a caller waits for the row, and after which one asks no more.
 WAIT_S = 20.0
 Row = dict[str, Any]
@@ -50,17 +50,17 @@ def row_of(call: Call, table: Table) -> Row | After | None:
 def find_row(run: RunContext) -> None:
     """Reads a table's first row."""
     with run.read() as session:
-        table = msgspec.convert(session.get_one(ExampleRow, _key(run.payload)).table, Table)
+        table = msgspec.convert(session.get_one(ExampleRow, key_of(run.payload)).table, Table)
     found = _find(run, table)
     with run.transaction() as session:
-        kept = session.get_one(ExampleRow, _key(run.payload))
+        kept = session.get_one(ExampleRow, key_of(run.payload))
         kept.row, kept.is_done = found.row, True
         run.complete(session)
 
 
 def give_up_row(session: Session, payload: JsonObject, _reason: str) -> None:
     """There is none; examples are made up."""
-    kept = session.get(ExampleRow, _key(payload))
+    kept = session.get(ExampleRow, key_of(payload))
     if kept is not None:
         kept.is_done = True
 
@@ -69,28 +69,18 @@ KINDS = (RunKind(FIRST_ROW_RUN, find_row, give_up_row),)
 
 
 def _begin(call: Call, table: Table) -> RunId:
-    payload = {"table": table.digest, "organization": call.organization_id}
-    run_id = enqueue(
-        call.session, FIRST_ROW_RUN, payload, target=table.digest, organization_id=call.organization_id,
-        demand=_DEMAND, priority=5, max_attempts=2,
-    )  # fmt: skip
-    call.session.add(
+    return questions.keep(
+        call,
         ExampleRow(
             table_digest=table.digest,
             organization_id=call.organization_id,
             table=msgspec.to_builtins(table),
             row=None,
             is_done=False,
-            run_id=run_id,
+            run_id=questions.begin(call, FIRST_ROW_RUN, table, max_attempts=2),
             created_at=call.clock(),
-        )
+        ),
     )
-    try:
-        call.session.flush()
-    except IntegrityError:  # another call began at the same moment
-        call.session.rollback()
-        return call.session.get_one(ExampleRow, (table.digest, call.organization_id)).run_id
-    return run_id
 
 
 def _find(run: RunContext, table: Table) -> FirstRow:
@@ -116,7 +106,3 @@ def _find(run: RunContext, table: Table) -> FirstRow:
     if outcome.error is not None or outcome.collected is None:
         raise Permanent(outcome.error.sentence if outcome.error else "there was no answer")
     return outcome.collected
-
-
-def _key(payload: JsonObject) -> tuple[Digest, OrganizationId]:
-    return Digest(payload["table"]), OrganizationId(payload["organization"])
