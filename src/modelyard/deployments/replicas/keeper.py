@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 #: First pause before a replica is replaced; doubled with each that follows, up to the longest.
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.1, 30.0
-#: A replica that lived so long has its successor start with the first pause again.
+#: A replica that took calls for so long has its successor start with the first pause again.
 HEALTHY_S = 10.0
 #: Replicas that may fail one after the other before a serving that never was ready is given up.
 START_ATTEMPTS = 3
@@ -94,9 +94,9 @@ class Keeper:
     def _live_on(self) -> None:
         pause_s, failures = FIRST_BACKOFF_S, 0
         while not self._ending.is_set() and not self._run.cancelled.is_set():
-            began = time.monotonic()
+            lived_s = 0.0
             try:
-                self._live()
+                lived_s = self._live()
                 failures = 0
             except (ReplicaFailed, GuestNotStarted, SandboxUnavailable) as error:
                 failures += 1
@@ -104,22 +104,25 @@ class Keeper:
                 if failures >= START_ATTEMPTS and not self._serving.was_ready:
                     self._serving.failure = str(error)
                     return
-            pause_s = FIRST_BACKOFF_S if time.monotonic() - began > HEALTHY_S else pause_s
+            pause_s = FIRST_BACKOFF_S if lived_s > HEALTHY_S else pause_s
             self._ending.wait(pause_s)
             pause_s = min(pause_s * 2, LONGEST_BACKOFF_S)
 
-    def _live(self) -> None:
-        """One replica, from its start to its end."""
+    def _live(self) -> float:
+        """One replica, from its start to its end; gives the seconds for which it took calls."""
         run = self._run
         up = replica.start(run.parts, run.settings, self._interpreter, self._served, run.log, run.cancelled)
         try:
             if self._ending.is_set():
-                return
+                return 0.0
             self._note_ready(up)
+            began = time.monotonic()
             self._watch(up)
+            lived_s = time.monotonic() - began
             self.ready = None
             self._note_gone(up)
             self._drain(up)
+            return lived_s
         finally:
             self.ready = None
             up.close()
