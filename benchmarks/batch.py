@@ -30,6 +30,8 @@ from modelyard.storage.tables import arrow_path
 COLUMNS, CORES = 20, 2
 #: Of the bare function's speed: for functions of under 0.1 µs a row, and for all others.
 CHEAP_SHARE, SHARE = 0.5, 0.9
+#: Seconds between two looks at whether a batch has ended; each takes some milliseconds from its cores.
+_POLL_S = 0.25
 #: Rows a second of Ray Data with one actor, once measured on another machine of this kind.
 RAY_DATA = 0.37e6
 MAKE = """
@@ -149,7 +151,8 @@ class _Kept:
     def batch(self, house: House, batch: str) -> tuple[float, float, float]:
         """Seconds of predicting, and of a whole version; bytes of memory at most."""
         begun = house.call("startBatchPrediction", batchPredictionId=batch)["batchPredictionVersion"]
-        found = house.wait("describeBatchPredictionVersion", ("COMPLETE", "FAILED"), batchPredictionVersion=begun)
+        states, action = ("COMPLETE", "FAILED"), "describeBatchPredictionVersion"
+        found = house.wait(action, states, poll_s=_POLL_S, batchPredictionVersion=begun)
         if found["status"] == "FAILED":
             raise RuntimeError(f"a batch failed: {found['error']}")
         database = Database(f"sqlite:///{self._home / 'modelyard.db'}")

@@ -153,14 +153,16 @@ class House:
         (logs,) = self.call("getTrainingLogs", modelVersion=model_version, stdout="true", stderr="false")
         return str(logs["stdout"])
 
-    def wait(self, action: str, statuses: tuple[str, ...], **parameters: object) -> dict[str, Any]:
+    def wait(
+        self, action: str, statuses: tuple[str, ...], *, poll_s: float = 0.05, **parameters: object
+    ) -> dict[str, Any]:
         """What `action` describes, as soon as its status is one of these."""
         deadline = time.monotonic() + TRAIN_S
         while time.monotonic() < deadline:
             found: dict[str, Any] = self.call(action, **parameters)
             if found["status"] in statuses:
                 return found
-            time.sleep(0.05)
+            time.sleep(poll_s)
         raise RuntimeError(f"{action}: none of {statuses} within {TRAIN_S:g} s")
 
     def _wait_until_ready(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelyard.sandbox.guest import result_lines
 from modelyard.sandbox.guest.predictions import Predictions
 from modelyard.sandbox.guest.result_lines import Layout, csv_lines
 from tests.batch_predictions.bench import ECHO, Bench
@@ -64,6 +65,26 @@ def test_no_cell_of_text_begins_like_a_formula(text: str) -> None:
     number = cell.rstrip(",\n").lstrip("+-").replace(".", "").replace("e", "").replace("E", "")
     assert cell[:1] not in ("=", "@", "\t", "\r")
     assert cell[:1] not in ("+", "-") or number.replace("+", "").replace("-", "").isdigit()
+
+
+NUMBERS = st.one_of(st.integers(-9, 9).map(float), st.floats(), st.none())
+PLAIN = st.one_of(st.sampled_from(["a", "", "x y", "+1", "=1", 'q"', "c,", "l\n"]), st.none())
+
+
+@given(st.lists(st.tuples(NUMBERS, st.one_of(st.integers(-(2**63), 2**63 - 1), st.none()), PLAIN), min_size=1))
+def test_columns_put_together_as_a_whole_give_the_bytes_that_cells_give(rows: list[tuple[Any, ...]]) -> None:
+    numbers, whole, texts = (list(column) for column in zip(*rows, strict=True))
+    columns = [
+        pa.chunked_array([pa.array(numbers, pa.float64())]), pa.chunked_array([pa.array(whole, pa.int64())]),
+        pa.chunked_array([pa.array(texts, pa.large_string())]),
+    ]  # fmt: skip
+    found = Predictions(columns[0], False, {})
+    for shown in (columns, columns[:2], columns[1:], []):
+        names = {str(at): str(at) for at in range(len(shown))}
+        inputs = pa.table(dict(zip(names, shown, strict=True))) if shown else pa.table({"n": whole}).select([])
+        lines = csv_lines(Layout(names, {}, csv=True), inputs, found, ["prediction"], has_errors=False)
+        cells = [result_lines._csv_column(column) for column in [*shown, columns[0]]]
+        assert lines == result_lines._csv_text(zip(*cells, strict=True))
 
 
 @pytest.mark.sandbox

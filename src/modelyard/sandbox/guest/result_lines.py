@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import answers, cell_text, frames
+from . import answers, cell_text, frames, result_csv
 from .predictions import PREDICTION, Predictions, flattened, read
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ PATH = f"{FOLDER}/lines"
 _INPUT = "input_"
 #: What a spreadsheet takes for the beginning of a formula.
 _RISKY = frozenset("=+-@\t\r\n")
-_RISKY_PATTERN = r"^[=+\-@\t\r\n]"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 #: Rows, and values, that are text at the same time.
 _ROWS = 8_192
@@ -169,7 +168,11 @@ def csv_lines(
     layout: Layout, inputs: "pyarrow.Table", found: Predictions, fields: Sequence[str], *, has_errors: bool
 ) -> bytes:
     """The rows as comma-separated values, with a cell for each of the fields."""
-    rows = inputs.num_rows
+    rows, there = inputs.num_rows, {} if found.is_json else _there(layout, found)
+    if not layout.metadata and not has_errors and all(name in there for name in fields):
+        shown = [inputs.column(column) for column in layout.names]
+        if (lines := result_csv.joined([*shown, *(there[name] for name in fields)])) is not None:
+            return bytes(lines)
     columns = [_csv_column(inputs.column(column)) for column in layout.names]
     columns += [[_cell(text)] * rows for text in layout.metadata.values()]
     columns += _field_columns(layout, found, fields, rows)
@@ -179,16 +182,20 @@ def csv_lines(
 
 
 def _field_columns(layout: Layout, found: Predictions, fields: Sequence[str], rows: int) -> list[list[Any]]:
-    import pyarrow.types as is_type
-
     if found.is_json:
         return _json_columns(layout, found, fields, rows)
-    if is_type.is_struct(found.column.type):
-        children = zip((field.name for field in found.column.type), found.column.flatten(), strict=True)
-        there = {layout.column([name]): child for name, child in children}
-    else:
-        there = {layout.column([]): found.column}
+    there = _there(layout, found)
     return [_csv_column(there[name]) if name in there else [None] * rows for name in fields]
+
+
+def _there(layout: Layout, found: Predictions) -> "dict[str, pyarrow.ChunkedArray]":
+    """The columns of predictions that keep their types, by name."""
+    import pyarrow.types as is_type
+
+    if not is_type.is_struct(found.column.type):
+        return {layout.column([]): found.column}
+    children = zip((field.name for field in found.column.type), found.column.flatten(), strict=True)
+    return {layout.column([name]): child for name, child in children}
 
 
 def _json_columns(layout: Layout, found: Predictions, fields: Sequence[str], rows: int) -> list[list[Any]]:
@@ -204,18 +211,13 @@ def _json_columns(layout: Layout, found: Predictions, fields: Sequence[str], row
 def _csv_column(column: "pyarrow.ChunkedArray") -> list[Any]:
     """The column as cells: nothing for null, JSON for lists, and no text that begins a formula."""
     import pyarrow.types as is_type
-    from pyarrow import compute
 
     kind = column.type
-    if is_type.is_floating(kind):  # by Arrow, which writes numbers ten times as fast as Python
-        finite = compute.if_else(compute.is_finite(column), column, None)
-        whole = compute.any(compute.equal(compute.trunc(finite), finite)).as_py()
-        joined = finite.combine_chunks()
-        texts: list[Any] = (cell_text.texts(joined, "") if whole else joined.cast("string")).to_pylist()
+    if is_type.is_floating(kind):
+        texts: list[Any] = result_csv.fractions(column).to_pylist()
         return texts
-    is_text = is_type.is_string(kind) or is_type.is_large_string(kind)
-    is_safe = is_text and not compute.any(compute.match_substring_regex(column, _RISKY_PATTERN)).as_py()
-    return _values(column) if is_safe or is_type.is_integer(kind) else [_cell(each) for each in _plain_values(column)]
+    is_plain = is_type.is_integer(kind) or (cell_text.is_text(kind) and result_csv.is_safe(column))
+    return _values(column) if is_plain else [_cell(each) for each in _plain_values(column)]
 
 
 def _csv_text(rows: Any) -> bytes:
