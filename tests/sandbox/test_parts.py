@@ -57,6 +57,33 @@ def test_a_table_without_rows_is_one_part(tmp_path: Path, monkeypatch: pytest.Mo
         assert pyarrow.ipc.open_file(source).read_all().num_rows == 0
 
 
+def test_columns_whose_values_differ_get_no_dictionary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = 20_000
+    table = pa.table({
+        "measured": pa.array([at / 7 for at in range(rows)]),
+        "of few": pa.array([at % 100 / 4 for at in range(rows)]),
+        "of many": pa.array([at * at % 9_973 for at in range(rows)]),
+        "key.x": pa.array([f"key {at}" for at in range(rows)]),
+        "nested": pa.array([{"a": [at], "b": {"c": at}} for at in range(rows)]),
+        "empty": pa.nulls(rows, pa.float64()),
+        "flag": pa.array([at % 2 == 0 for at in range(rows)]),
+        "last": pa.array([dt.date(2026, 1, 1) + dt.timedelta(days=at // 5) for at in range(rows)]),
+    })  # fmt: skip
+    parts.write_table(table.schema, table.to_batches(max_chunksize=5_000), SIZES._replace(group_rows=10_000))
+    [file] = tmp_path.glob(".modelyard/table/*.parquet")
+    assert pyarrow.parquet.read_table(file).equals(table)
+    written = pyarrow.parquet.read_metadata(file)
+    for number in range(written.num_row_groups):
+        group = written.row_group(number)
+        plain = {
+            group.column(at).path_in_schema
+            for at in range(group.num_columns)
+            if not group.column(at).has_dictionary_page
+        }
+        assert plain == {"measured", "key.x", "flag"}
+
+
 def test_what_repeats_is_reckoned_by_what_it_takes_in_memory(tmp_path: Path) -> None:
     file = tmp_path / "same.parquet"
     pyarrow.parquet.write_table(pa.table({"n": [7] * 1_000_000, "s": ["x"] * 1_000_000}), file)

@@ -1,5 +1,6 @@
 """What a killed process left half-written is gone once another begins, and what a living one writes stays."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -62,13 +63,30 @@ def test_files_from_before_folders_were_kept_are_removed(tmp_path: Path) -> None
     assert files(tmp_path) == []
 
 
-def test_an_adopted_file_is_looked_at_once_and_named_by_what_it_holds(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1_000_000, 3_000_000])
+def test_an_adopted_file_is_looked_at_once_and_named_by_what_it_holds(tmp_path: Path, times: int) -> None:
     store, given, seen = BlobStore(tmp_path / "blobs"), tmp_path / "given", list[bytes]()
-    given.write_bytes(b"rows" * 1_000_000)
+    given.write_bytes(b"rows" * times)
     blob = store.adopt(lambda target: given.rename(target).open("rb"), seen.append)
-    assert (b"".join(seen), blob.size) == (b"rows" * 1_000_000, 4_000_000)
-    assert store.put_bytes(b"rows" * 1_000_000) == blob
+    assert (b"".join(seen), blob.size) == (b"rows" * times, 4 * times)
+    assert store.put_bytes(b"rows" * times) == blob
     assert not given.exists()
+
+
+@pytest.mark.parametrize("times", [1_000_000, 3_000_000])
+def test_an_adopted_file_that_can_not_be_synced_is_not_kept(
+    tmp_path: Path, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, given = BlobStore(tmp_path / "blobs"), tmp_path / "given"
+    given.write_bytes(b"rows" * times)
+
+    def full(_: int) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="full"):
+        store.adopt(lambda target: given.rename(target).open("rb"))
+    assert files(tmp_path / "blobs") == []
 
 
 def test_a_file_that_could_not_be_brought_leaves_nothing(tmp_path: Path) -> None:

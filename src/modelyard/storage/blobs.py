@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +21,8 @@ from modelyard.ids import Digest
 from modelyard.storage.own_folder import OwnFolder
 
 CHUNK = 1024**2
+#: From this size on a thread of its own is little beside what it saves.
+_LARGE_BYTES = 8 * 1024**2
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -76,13 +79,12 @@ class BlobStore:
         hasher, size = hashlib.sha256(), 0
         temporary = self._incoming / secrets.token_hex(16)
         try:
-            with bring(temporary) as stream:
+            with bring(temporary) as stream, _synced(stream):
                 while chunk := stream.read(CHUNK):
                     hasher.update(chunk)
                     size += len(chunk)
                     if look is not None:
                         look(chunk)
-                os.fsync(stream.fileno())
             digest = Digest(hasher.hexdigest())
             self._keep(temporary, digest)
         finally:
@@ -196,3 +198,16 @@ class BlobWriter:
 def _sync(out: BinaryIO) -> None:
     out.flush()
     os.fsync(out.fileno())
+
+
+@contextmanager
+def _synced(stream: IO[bytes]) -> Iterator[None]:
+    """On the disk when the block has ended well. A large file is synced while the block reads it."""
+    if os.fstat(stream.fileno()).st_size < _LARGE_BYTES:
+        yield
+        os.fsync(stream.fileno())
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="blob-sync") as disk:
+        synced = disk.submit(os.fsync, stream.fileno())
+        yield
+        synced.result()

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import arrow_types, twin
+from . import arrow_types, encodings, twin
 from .ahead import ahead
 
 if TYPE_CHECKING:
@@ -222,6 +222,8 @@ class _PartWriter:
         self._open: Any = None
         self._rows = 0
         self._parts: list[dict[str, Any]] = []
+        #: Paths of the columns that get a dictionary, the same in all files; None until there are rows to judge by.
+        self._repeating: list[str] | bool | None = None
         #: Rows, nulls and bytes of the columns; nested ones change on their way through Parquet.
         self.counted = [twin.Node(arrow_types.wide(field.type)) for field in schema]
 
@@ -250,9 +252,12 @@ class _PartWriter:
         if self._open is None:
             path = f"{FOLDER}/part-{len(self._parts):05}.parquet"
             self._parts.append({"path": path, "rows": 0, "size": 0})
+            if self._repeating is None:
+                self._repeating = encodings.repeating(table)
             self._open = pyarrow.parquet.ParquetWriter(
-                path, self._schema, compression="zstd", compression_level=1, version="2.6"
-            )
+                path, self._schema, compression="zstd", compression_level=1, version="2.6",
+                use_dictionary=self._repeating,
+            )  # fmt: skip
         rows = self._sizes.group_rows
         for start in range(0, max(table.num_rows, 1), rows):
             self._open.write_table(table.slice(start, rows), row_group_size=rows)
@@ -311,7 +316,7 @@ class Columns:
         #: What the file's columns take in memory; values that repeat take little in the file.
         self.bytes = encoded + metadata.num_rows * sum(_width(field.type) for field in self.schema)
         # Parquet numbers the primitive columns below nested ones: where each column's begin.
-        self._leaves = [0, *itertools.accumulate(_leaf_count(field.type) for field in self.schema)]
+        self._leaves = [0, *itertools.accumulate(encodings.leaf_count(field.type) for field in self.schema)]
 
     @functools.cached_property
     def _whole(self) -> "pyarrow.Table":
@@ -334,16 +339,9 @@ class Columns:
             yield from found.column(0).chunks
 
 
-def _leaf_count(kind: Any) -> int:
-    count = getattr(kind, "num_fields", 0)
-    if not count or hasattr(kind, "index_type"):
-        return 1
-    return sum(_leaf_count(kind.field(at).type) for at in range(count))
-
-
 def _width(kind: Any) -> int:
     """Bytes that a value takes in memory, as far as its type says."""
     try:
         return max(int(kind.bit_width) // 8, 1)
     except ValueError:
-        return _LOOSE_BYTES * _leaf_count(kind)
+        return _LOOSE_BYTES * encodings.leaf_count(kind)
