@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import platform
 import re
 import signal
 from pathlib import Path
@@ -44,6 +45,22 @@ def kept(home: Path, version_id: str) -> list[int]:
     """Numbers of the chunks that are safe."""
     lines = [line for path in home.glob(f"results/{version_id}/*/*.journal") for line in path.read_text().splitlines()]
     return sorted(int(found[1]) for line in lines if (found := re.match(r'\{"number":(\d+)', line)))
+
+
+@pytest.mark.sandbox
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how others keep memory is not known")
+def test_memory_that_a_function_freed_is_there_when_it_wants_some_again(bench: Bench) -> None:
+    body = """    import numpy, resource
+    def work():
+        return [numpy.ones(64_000) for _ in range(16)]
+    work()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        work()
+    return [resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before] * len(queries)
+"""
+    [line] = bench.lines(bench.predict(bench.deploy(MANY + body, bench.table(x=[1]))))
+    assert line["prediction"] < 1000  # they have 2,000 pages each time
 
 
 @pytest.mark.sandbox

@@ -26,6 +26,9 @@ _ALIGNED = 64
 #: Of the table so much is handed to a function before what it wrote into its rows is forgotten.
 _FORGET_BYTES = 256 * 1024**2
 
+#: A little less than the largest piece that glibc ever keeps (DEFAULT_MMAP_THRESHOLD_MAX).
+_LARGEST_KEPT_BYTES = 31 * 1024**2
+
 
 @dataclass
 class _Batch:
@@ -60,6 +63,7 @@ def predict_table(work: "Work") -> dict[str, object]:
     rows = frames.PandasRows(table, mapping) if with_frames else None
     _batches[:] = [_Batch(loaded, table, mapping, message.get("arguments") or {}, bool(message.get("fields")), rows)]
     os.makedirs(FOLDER, exist_ok=True)
+    _keep_memory()
     return {"rows": table.num_rows}
 
 
@@ -88,6 +92,17 @@ def predict_chunks(work: "Work") -> dict[str, object]:
                 error = failures.describe(raised)
                 break
     return {"path": PATH, "size": os.path.getsize(PATH), "done": done, "error": error}
+
+
+def _keep_memory() -> None:
+    """Has the C library keep memory that was freed for what is wanted next, as far as it ever does.
+
+    It gives back each larger piece at once until it has seen one freed that was as large as they get; until then the
+    arrays that a function makes on its way come page by page: a logistic regression took 50 ns a row instead of 32.
+    """
+    import numpy
+
+    numpy.empty(_LARGEST_KEPT_BYTES, numpy.uint8)
 
 
 def _predict(batch: _Batch, start: int, rows: int, file: Any) -> dict[str, object]:
