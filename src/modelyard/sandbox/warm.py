@@ -11,6 +11,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from modelyard.gpus import Gpu
@@ -26,6 +27,8 @@ KINDS_OF_IMPORTS = 2
 #: Kinds remembered that were asked for once and are not kept, and imports that did not work.
 _REMEMBERED = 256
 BOOT_TIMEOUT_S, IMPORT_TIMEOUT_S = 120.0, 30.0
+#: Guests that may be on their way, the gate's queue included.
+_BOOTS = 64
 
 log = logging.getLogger("modelyard.sandbox")
 
@@ -86,7 +89,8 @@ class WarmGuests:
         self._asked: OrderedDict[Kind, None] = OrderedDict()
         #: Kinds whose imports end the guest, or take for ever.
         self._broken: OrderedDict[Kind, None] = OrderedDict()
-        self._threads: set[threading.Thread] = set()
+        # A thread that is there already begins without being waited for; those behind the gate take one each.
+        self._workers = ThreadPoolExecutor(_BOOTS, thread_name_prefix="sandbox-warm")
         self._closed = False
 
     def get(self, kind: Kind, limits: Limits, name: str) -> Guest:
@@ -136,10 +140,8 @@ class WarmGuests:
             waiting = [guest for guests in self._waiting.values() for guest in guests]
             waiting += [coming.guest for coming in self._coming if coming.guest is not None]
             self._waiting.clear()
-            threads = list(self._threads)
         _kill(waiting)
-        for thread in threads:
-            thread.join()
+        self._workers.shutdown(wait=True)
 
     # -- who gets which -----------------------------------------------------------------------------------------
 
@@ -195,10 +197,8 @@ class WarmGuests:
         on_their_way = sum(each.kind == kind and not each.is_promised for each in self._coming)
         for _ in range(self._wanted - len(self._waiting[kind]) - on_their_way):
             coming = _Coming(kind)
-            thread = threading.Thread(target=self._bring, args=(coming, limits), name="sandbox-warm", daemon=True)
             self._coming.append(coming)
-            self._threads.add(thread)
-            thread.start()
+            self._workers.submit(self._bring, coming, limits)
 
     def _bring(self, coming: _Coming, limits: Limits) -> None:
         try:
@@ -210,7 +210,6 @@ class WarmGuests:
             if not self._closed:
                 log.warning("a warm guest did not start", exc_info=True)
         with self._lock:
-            self._threads.discard(threading.current_thread())
             self._coming.remove(coming)
             guest = coming.guest
             is_wanted = not self._closed and (coming.is_promised or coming.kind in self._waiting)
