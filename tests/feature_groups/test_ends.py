@@ -11,7 +11,7 @@ from modelyard.execution import Run, RunState, cancel
 from modelyard.execution.claims import end
 from modelyard.execution.context import Claim
 from modelyard.feature_groups import materialize
-from modelyard.ids import FeatureGroupVersionId, RunId
+from modelyard.ids import RunId
 from tests.datasets.conftest import Files
 from tests.feature_groups.conftest import Tables
 
@@ -54,9 +54,13 @@ def test_an_agent_that_stops_leaves_the_version_to_the_next_one(tables: Tables) 
     tables.yard.agent = app.agent(tables.yard.house)
     tables.yard.agent.start()
     assert tables.wait(version_id)["status"] == "COMPLETE"
-    with tables.yard.database.read() as session:
-        found = session.scalars(select(Run).where(Run.target == FeatureGroupVersionId(version_id))).all()
-    assert [run.state for run in found] == ["COMPLETE"]
+
+    def states() -> list[str]:
+        with tables.yard.database.read() as session:
+            return [str(each) for each in session.scalars(select(Run.state).where(Run.target == version_id))]
+
+    tables.wait_until(lambda: "RUNNING" not in states())
+    assert states() == ["COMPLETE"]
 
 
 def test_what_another_kind_of_run_was_making_on_its_way_ends_with_it(tables: Tables) -> None:
