@@ -263,12 +263,14 @@ def test_codes_that_import_much_the_same_share_what_they_have_in_common(warm: Sa
     assert kept in ({("plain",), ("talking",)}, {("plain", "half"), ("talking",)})
 
 
-def test_a_kind_that_is_asked_for_again_is_kept(warm: Sandbox, odd: Interpreter) -> None:
+def test_a_kind_that_trainings_and_replicas_ask_for_again_is_kept(warm: Sandbox, odd: Interpreter) -> None:
     for count in (0, 1):
-        trained(warm, odd, LOADED.format(names=[]))
+        trained(warm, odd, LOADED.format(names=[]), "mine")
         wait_for_warm(warm, count)
+        assert warm._warm.count() == count
     other = dataclasses.replace(LIMITS, cores=2)
-    warm.start(odd, other, preload=()).kill()
+    for _ in range(2):  # something else, such as an import
+        warm.start(odd, other, preload=()).kill()
     wait_for_warm(warm)
     assert warm._warm.count() == 1
 

@@ -99,7 +99,10 @@ class Sandbox:
         Raises SandboxUnavailable where there are no walls, GuestNotStarted if its Python does not come up.
         """
         kind = kind_of(interpreter, limits, tuple(preload), self._imports_of(code, interpreter))
-        guest = self._boot(kind, limits, name, readonly) if readonly else self._warm.get(kind, limits, name)
+        if readonly:
+            guest = self._boot(kind, limits, name, readonly)
+        else:  # trainings and replicas, which have a code, come again
+            guest = self._warm.get(kind, limits, name, recurs=bool(code))
         guest.name = name
         guest.adopt(limits, on_output)
         return guest

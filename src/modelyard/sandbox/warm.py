@@ -93,11 +93,14 @@ class WarmGuests:
         self._workers = ThreadPoolExecutor(_BOOTS, thread_name_prefix="sandbox-warm")
         self._closed = False
 
-    def get(self, kind: Kind, limits: Limits, name: str) -> Guest:
+    def get(self, kind: Kind, limits: Limits, name: str, *, recurs: bool = False) -> Guest:
         """A guest that is ready, never to be given again: one that waits, or is on its way, or a new one.
 
+        A kind that `recurs` is kept from the second time on that it is asked for.
         Raises what launching does, and GuestNotStarted if its Python does not come up.
         """
+        if recurs:
+            self._keep_recurring(kind, limits)
         while (found := self._take(kind, limits)) is not None:
             if found.alive:
                 return found
@@ -173,10 +176,15 @@ class WarmGuests:
         return best
 
     def _keep_again(self, kind: Kind, limits: Limits) -> None:
-        """A kind that is asked for is kept if it was before, or was asked for before."""
-        if any(each.plain == kind.plain for each in self._waiting) or kind.plain in self._asked:
+        """A kind that is asked for is kept if one was that differs in its imports alone."""
+        if any(each.plain == kind.plain for each in self._waiting):
             self.keep(kind, limits)
-        _remember(self._asked, kind.plain)
+
+    def _keep_recurring(self, kind: Kind, limits: Limits) -> None:
+        with self._lock:
+            if kind.plain in self._asked:
+                self.keep(kind, limits)
+            _remember(self._asked, kind.plain)
 
     def _settle(self, kind: Kind) -> tuple[Kind, list[list[Guest]]]:
         """The kind to keep for such runs, and the guests of one that it takes the place of."""
