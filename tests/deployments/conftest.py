@@ -29,6 +29,7 @@ from modelyard.ids import (
 )
 from modelyard.models.records import Model, ModelRevision, ModelText, ModelVersion, VersionStatus
 from modelyard.sandbox import Sandbox
+from modelyard.sandbox.guest import artifacts
 from modelyard.settings import Settings
 from modelyard.storage.blobs import BlobStore
 from tests.conftest import shared_cache
@@ -67,7 +68,10 @@ class Workshop:
     ) -> ModelVersionId:  # fmt: skip
         """A version as training leaves it."""
         model_id = model_id or self.make_model()
-        blob = BlobStore(self.settings.home / "blobs").put_bytes(pickle.dumps(artifact))
+        file = self.settings.home / f"{new_id()}.pickle"
+        artifacts.dump(artifact, str(file), pickle.Pickler)
+        blob = BlobStore(self.settings.home / "blobs").put_bytes(file.read_bytes())
+        file.unlink()
         version, revision_id = ModelVersionId(new_id()), RevisionId(new_id())
         with self.database.write() as session:
             model = session.get_one(Model, model_id)

@@ -51,8 +51,8 @@ def prepare(names: Iterable[str]) -> None:
 class Unpickler(pickle.Unpickler):
     """One that keeps the names of the modules that it was the first to need, in order."""
 
-    def __init__(self, file: Any) -> None:
-        super().__init__(file)
+    def __init__(self, file: Any, *, buffers: Any = None) -> None:
+        super().__init__(file, buffers=buffers)
         self.modules: dict[str, None] = {}
 
     def find_class(self, module: str, name: str) -> Any:

@@ -8,10 +8,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import frames, source
+from . import artifacts, frames, source
 from .code import open_code
 from .failures import Refused
-from .imports import Unpickler, first_imports
+from .imports import first_imports
 from .inputs import load_tables
 from .stored import unpack
 
@@ -103,12 +103,9 @@ def load(message: Mapping[str, Any], descriptors: Sequence[int]) -> Model:
 def unpickle(descriptor: int, digest: str | None) -> tuple[object, Sequence[str]]:
     """The object in the file behind `descriptor`, after a look at its digest where one is given; its modules."""
     with os.fdopen(descriptor, "rb") as file:
-        if digest is not None:
-            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                raise Refused("The stored model is damaged: its digest is not the one that was recorded.", "ValueError")
-            file.seek(0)
-        unpickler = Unpickler(file)
-        return unpickler.load(), tuple(unpickler.modules)
+        if digest is not None and hashlib.file_digest(file, "sha256").hexdigest() != digest:
+            raise Refused("The stored model is damaged: its digest is not the one that was recorded.", "ValueError")
+        return artifacts.load(file)
 
 
 def _many_form(function: Callable[..., object]) -> str:

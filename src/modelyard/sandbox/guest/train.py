@@ -11,7 +11,7 @@ import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import curves, seeding, source
+from . import artifacts, curves, seeding, source
 from .code import Code, open_code
 from .failures import Refused, Unpicklable
 from .imports import first_imports
@@ -100,20 +100,15 @@ def store(model: object) -> int:
     """Pickles what the function returned, lambdas and the like by cloudpickle if it is there; gives the size."""
     os.makedirs(os.path.dirname(ARTIFACT), exist_ok=True)
     try:
-        _dump(model, pickle.Pickler)
+        artifacts.dump(model, ARTIFACT, pickle.Pickler)
     except Exception as first:  # noqa: BLE001 - __reduce__ is user code and may raise anything
         try:
             import cloudpickle
 
-            _dump(model, cloudpickle.Pickler)
+            artifacts.dump(model, ARTIFACT, cloudpickle.Pickler)
         except Exception:  # noqa: BLE001 - as above, or cloudpickle is not in this environment
             raise Unpicklable(_complaint(model, first)) from first
     return os.stat(ARTIFACT).st_size
-
-
-def _dump(model: object, pickler: Any) -> None:
-    with open(ARTIFACT, "wb") as target:
-        pickler(target, protocol=5).dump(model)
 
 
 def _complaint(model: object, error: Exception) -> str:
