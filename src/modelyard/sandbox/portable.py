@@ -5,8 +5,8 @@ from pathlib import Path
 _GUEST = Path(__file__).parent / "guest"
 #: Modules of the guest that `guest/portable.py` needs, itself included.
 _MODULES = (
-    "__init__", "answers", "code", "failures", "frames", "imports", "inputs", "model", "portable", "source", "stored",
-    "streams",
+    "__init__", "answers", "artifacts", "code", "failures", "frames", "imports", "inputs", "model", "portable",
+    "source", "stored", "streams",
 )  # fmt: skip
 PACKAGE = "modelyard_guest"
 
