@@ -230,8 +230,8 @@ class Crew(Generic[Answer]):
                 return []
             if again:
                 return again
-            # Towards the end fewer at a time, so that all guests have something to do.
-            count = min(self._most, max(1, len(self._waiting) // (2 * self._size)))
+            # At the end an equal share, so that all guests have something to do; who is slow gives back what is left.
+            count = min(self._most, -(-len(self._waiting) // self._size))
             taken: list[int] = []
             while self._waiting and len(taken) < count and not (taken and self._waiting[0] in self._alone):
                 taken.append(self._waiting.popleft())

@@ -27,6 +27,8 @@ KINDS_OF_IMPORTS = 2
 #: Kinds remembered that were asked for once and are not kept, and imports that did not work.
 _REMEMBERED = 256
 BOOT_TIMEOUT_S, IMPORT_TIMEOUT_S = 120.0, 30.0
+#: Times these that a boot may take which nobody waits for: on busy cores it gets little of them.
+_PATIENCE = 4
 #: Guests that may be on their way, the gate's queue included.
 _BOOTS = 64
 
@@ -239,6 +241,7 @@ class WarmGuests:
 
     def _boot(self, kind: Kind, limits: Limits, name: str, coming: _Coming | None, timeout_s: float) -> Guest:
         guest = self._launch(kind, limits, name)
+        timeout_s *= _PATIENCE if coming is not None else 1
         with self._lock:
             guest.weigh(waited_for=coming is None or coming.is_promised)
             if coming is not None:
