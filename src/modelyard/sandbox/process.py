@@ -22,7 +22,7 @@ from modelyard.sandbox.output import Listener, Output
 
 _END_TIMEOUT_S = 10.0
 #: What a guest that boots gets of a busy core, as a multiple of what others get: a run waits for it, or none does.
-_WAITED_FOR, _IN_BACKGROUND = 4.0, 0.1
+_WAITED_FOR, _IN_BACKGROUND = 4.0, 0.02
 #: Processes of other guests under the same user id, which the kernel counts along.
 _NEIGHBOURS = 4096
 #: Frames of steps that a guest may send at once, and a second; ours sends two.

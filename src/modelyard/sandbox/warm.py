@@ -28,7 +28,7 @@ KINDS_OF_IMPORTS = 2
 _REMEMBERED = 256
 BOOT_TIMEOUT_S, IMPORT_TIMEOUT_S = 120.0, 30.0
 #: Times these that a boot may take which nobody waits for: on busy cores it gets little of them.
-_PATIENCE = 4
+_PATIENCE = 10
 #: Guests that may be on their way, the gate's queue included.
 _BOOTS = 64
 
