@@ -40,7 +40,7 @@ def ask_many(model, records):
     return [ask(model, each) for each in records]
 """
 )
-#: Of peers: there are never more than 32 calls to gather; the best of 1, 2, 5 and 10 ms to wait for them.
+#: Of peers: as many calls as there are callers, and the seconds for which they are waited for.
 BATCH, WAIT_S = 32, 0.002
 
 
