@@ -61,7 +61,7 @@ Send = Callable[[bytes], None]
 
 
 def replica(work: "Work") -> None:
-    """Message: as `model.load`, and thread_safe, arguments (defaults of the deployment), recipe.
+    """Message: as `model.load`, and thread_safe, threads (if fewer), arguments (defaults of the deployment), recipe.
 
     Files: the listening socket, then those that `model.load` wants.
     """
