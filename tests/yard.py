@@ -26,7 +26,7 @@ class CallFailed(Exception):
 
 
 class Yard:
-    """Opened by `with`; stops everything that it started at the end."""
+    """Opened by `with`, and answering from then on; stops everything that it started at the end."""
 
     def __init__(self, settings: Settings, *, with_agent: bool = True) -> None:
         listener = listen("127.0.0.1", settings.port)
@@ -47,6 +47,7 @@ class Yard:
         self._thread.start()
         if self.agent:
             self.agent.start()
+        _await(self.url)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -69,10 +70,11 @@ class Yard:
         parts = app.gateway_parts(self.house)
         server = Server(app.gateway(self.house, parts), listener)
         thread = threading.Thread(target=server.run, daemon=True)
-        port = listener.getsockname()[1]
+        url = self.url.replace(str(self.settings.port), str(listener.getsockname()[1]))
         thread.start()
         try:
-            yield self.url.replace(str(self.settings.port), str(port))
+            _await(url)
+            yield url
         finally:
             server.stop()
             thread.join(20)
@@ -94,6 +96,11 @@ class Yard:
         if not body["success"]:
             raise CallFailed(answer.status_code, body)
         return body["result"]
+
+
+def _await(url: str) -> None:
+    """Returns once a gateway has started: before, its socket listens but nothing answers, and it still reads tables."""
+    requests.get(f"{url}/healthz", timeout=60)
 
 
 def _text(value: object) -> str:

@@ -238,8 +238,6 @@ def test_gateways_of_a_home_whose_path_is_too_long_for_a_socket_find_each_other(
     settings = Settings.load({}, home=tmp_path / ("long" * 30), port=0)
     with Yard(settings, with_agent=False) as yard, Yard(settings, with_agent=False) as other:
         for each in (yard, other):
-            requests.get(f"{each.url}/healthz", timeout=20)  # answered once its gateway has started
-        for each in (yard, other):
             answer = requests.get(f"{each.url}/metrics", headers={"apiKey": yard.key}, timeout=20)
             # Both live in this process, which is what names a worker.
             assert answer.text.count("modelyard_gateway_resident_bytes{") == 2
