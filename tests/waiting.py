@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+def wait_until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
     """Returns as soon as the condition holds; fails the test if it never does."""
     deadline = time.monotonic() + timeout_s
     while not condition():

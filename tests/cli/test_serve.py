@@ -68,7 +68,7 @@ def test_a_second_ctrl_c_ends_at_once_what_does_not_end_by_itself(served: Served
     wait_until(lambda: "stopping" in served.output)
     start = time.monotonic()
     assert served.interrupt() == 130
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15  # what does not end by itself is given 30
     wait_until(lambda: not any(map(is_alive, everything)))
 
 

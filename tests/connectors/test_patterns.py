@@ -30,6 +30,6 @@ def test_a_pattern_fits_what_it_says(pattern: str, fitting: list[str], others: l
 
 @pytest.mark.parametrize("pattern", ["*a" * 500 + "b", "**/" * 300 + "b", "*" * 1000 + "b"])
 def test_no_pattern_takes_long(pattern: str) -> None:
-    start = time.monotonic()
+    start = time.thread_time()
     assert not read_pattern(pattern).fits("a" * 500 + "/a" * 100)
-    assert time.monotonic() - start < 2
+    assert time.thread_time() - start < 2

@@ -110,20 +110,19 @@ def test_calls_behind_a_crash_are_sent_to_the_replacement(shared_yard: Yard, wor
 
 def test_a_finished_answer_does_not_wait_for_the_slow_call_behind_it(shared_yard: Yard, workshop: Workshop) -> None:
     deployment_id, token = workshop.deploy(workshop.make_version(CRASHES)), workshop.token()
-    took: dict[float, float] = {}
+    answered: list[float] = []
 
     def call(sleep: float) -> None:
-        began = time.monotonic()
         ask(shared_yard, token, deployment_id, {"sleep": sleep})
-        took[sleep] = time.monotonic() - began
+        answered.append(sleep)
 
-    threads = [threading.Thread(target=call, args=(sleep,)) for sleep in (0.5, 0.001, 2.0)]
-    for thread in threads:
+    threads = [threading.Thread(target=call, args=(sleep,)) for sleep in (1.0, 0.001, 2.0)]
+    for begun, thread in enumerate(threads, 1):
         thread.start()
-        time.sleep(0.1)
+        wait_until(lambda: answered or shared_yard.load_of(deployment_id) == begun)  # noqa: B023 - called at once
     for thread in threads:
         thread.join()
-    assert took[0.001] < 1.5
+    assert answered == [1.0, 0.001, 2.0]
 
 
 def test_stop_refuses_calls_and_start_takes_them_again(shared_yard: Yard, workshop: Workshop) -> None:
@@ -300,9 +299,9 @@ def predict(model, query):
         assert sorted(one_by_one.values()) == [10, 10]
         began = time.monotonic()
         with ThreadPoolExecutor(8) as pool:
-            at_once = Counter(pool.map(call, [0.2] * 8))
+            at_once = Counter(pool.map(call, [0.5] * 8))
         assert sorted(at_once.values()) == [4, 4]
-        assert time.monotonic() - began < 1.4
+        assert time.monotonic() - began < 3.5  # 2 s by two replicas, 4 by one
         # One of them killed: the other goes on, and a new one comes.
         with yard.database.read() as session:
             path = session.scalars(select(Replica.socket)).first()
