@@ -129,7 +129,7 @@ def test_stop_refuses_calls_and_start_takes_them_again(shared_yard: Yard, worksh
     deployment_id, token = workshop.deploy(workshop.make_version()), workshop.token()
     shared_yard.call("stopDeployment", deploymentId=deployment_id)
     assert workshop.wait(deployment_id)["status"] == "STOPPED"
-    time.sleep(0.5)
+    wait_until(lambda: ask(shared_yard, token, deployment_id, {}).status_code == 409)
     refused = ask(shared_yard, token, deployment_id, {})
     assert (refused.status_code, refused.json()["errorType"]) == (409, "NotReadyError")
     assert "STOPPED" in refused.json()["error"]
@@ -139,8 +139,7 @@ def test_stop_refuses_calls_and_start_takes_them_again(shared_yard: Yard, worksh
     shared_yard.call("deleteDeployment", "DELETE", deploymentId=deployment_id)
     with pytest.raises(CallFailed, match="DataNotFoundError"):
         shared_yard.call("describeDeployment", "GET", deploymentId=deployment_id)
-    time.sleep(0.5)
-    assert ask(shared_yard, token, deployment_id, {}).status_code == 404
+    wait_until(lambda: ask(shared_yard, token, deployment_id, {}).status_code == 404)
 
 
 def test_an_initialize_that_raises_fails_the_deployment_with_its_traceback(

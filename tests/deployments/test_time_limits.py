@@ -23,20 +23,27 @@ from tests.yard import Yard
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(120)]
 
-LIMIT_S = 1.5
+LIMIT_S = 3.0
 #: Longer than half of the limit: two in a row are past it.
-LONG_S = 1.0
+LONG_S = 2.0
 SOURCE = """
-import os, time, uuid
-name = str(uuid.uuid4())
+import os, threading, time, uuid
+name, inside, lock = str(uuid.uuid4()), 0, threading.Lock()
 
 def train():
     return None
 
 def predict(model, query):
-    time.sleep(query.get("sleep", 0))
-    if query.get("exit"):
+    global inside
+    with lock:
+        inside += 1
+    while inside < query.get("exit_beside", 0):
+        time.sleep(0.01)
+    if "exit_beside" in query:
         os._exit(3)
+    time.sleep(query.get("sleep", 0))
+    with lock:
+        inside -= 1
     return name
 """
 
@@ -110,12 +117,12 @@ def test_calls_that_wait_for_a_thread_are_not_timed(yard: Yard, workshop: Worksh
 def test_of_a_thread_safe_replica_that_ends_calls_that_had_not_begun_are_sent_again(
     yard: Yard, workshop: Workshop
 ) -> None:
-    asking = Asking(workshop, workshop.deploy(workshop.make_version(SOURCE, thread_safe=True)))
+    deployment_id = workshop.deploy(workshop.make_version(SOURCE, thread_safe=True))
+    asking = Asking(workshop, deployment_id)
     asking.wait_until_known(yard)
-    first = asking.ask(yard, sleep=0.5, exit=True)
-    time.sleep(0.1)
     begun = [asking.ask(yard, sleep=LONG_S) for _ in range(7)]
-    time.sleep(0.1)
+    wait_until(lambda: yard.load_of(deployment_id) == 7)
+    first = asking.ask(yard, exit_beside=8)
     waiting = [asking.ask(yard) for _ in range(16)]
     assert {each.result().status_code for each in (first, *begun)} == {500}
     assert "worked on 8 calls" in begun[0].result().json()["error"]
