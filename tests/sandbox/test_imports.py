@@ -6,7 +6,6 @@ import pickle
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from modelyard.sandbox.imports import NAMES, BadNames, checked
 from modelyard.sandbox.warm import KINDS_OF_IMPORTS
 from modelyard.settings import Settings
 from tests.sandbox.conftest import read_artifact
+from tests.sandbox.warmth import wait_for_warm
 
 LIMITS = Limits(memory_gib=2)
 #: Trains nothing; tells whether its import was made before it began.
@@ -69,13 +69,6 @@ def trained(sandbox: Sandbox, interpreter: Interpreter, source: str, *code: str,
     assert outcome.collected is not None
     assert not said
     return pickle.loads(outcome.collected)
-
-
-def wait_for_warm(sandbox: Sandbox, count: int = 1) -> None:
-    deadline = time.monotonic() + 30
-    while sandbox._warm.count() < count or sandbox._warm._coming:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 # -- learnt ---------------------------------------------------------------------------------------------------------
