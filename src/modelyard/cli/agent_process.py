@@ -1,7 +1,7 @@
 """The agent's process: works runs until it is told to stop. A child of `modelyard serve`, or `modelyard agent` itself.
 
-While it starts to claim runs it also makes the environment of the base packages and keeps a guest of it warm, so that
-nobody's first training waits for either.
+While it starts to claim runs it also makes the environment of the base packages and keeps guests warm, one of it and
+those that waited when it ended last, so that nobody's first training or first call waits for either.
 """
 
 import logging
@@ -52,11 +52,15 @@ def work(settings: Settings) -> None:
 
 
 def _warm_up(environments: Environments, sandbox: Sandbox, stopping: threading.Event) -> None:
-    """Makes the base environment and a warm guest; a failure is told and left to the first run that needs it."""
+    """Has guests wait as they did before, makes the base environment and a warm guest of it.
+
+    A failure is told and left to the first run that needs it.
+    """
     if not sandbox.report().usable:
         return
     start = time.monotonic()
     try:
+        sandbox.resume()
         base = environments.base(on_progress=lambda line: log.info("environment of the base packages: %s", line))
         took = time.monotonic() - start
         if took > SILENT_S:

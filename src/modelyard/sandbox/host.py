@@ -21,14 +21,16 @@ from modelyard.sandbox import bubblewrap, cgroups, failures, seccomp
 from modelyard.sandbox.bubblewrap import GUEST_FOLDER, GUEST_ID, WORK_FOLDER, Walls
 from modelyard.sandbox.channel import Channel
 from modelyard.sandbox.failures import FailureKind, GuestError, GuestNotStarted, SandboxUnavailable
-from modelyard.sandbox.imports import Imports
+from modelyard.sandbox.imports import CODES, Imports
+from modelyard.sandbox.kinds import KeptKinds, Kind, kind_of
 from modelyard.sandbox.launch import Launched, Launcher
+from modelyard.sandbox.learnt import Learnt
 from modelyard.sandbox.limits import Interpreter, Limits, Usage, machine_memory_bytes
 from modelyard.sandbox.output import Listener
 from modelyard.sandbox.process import Guest, StepListener
 from modelyard.sandbox.report import SandboxReport, describe
 from modelyard.sandbox.scratch import ScratchRoot
-from modelyard.sandbox.warm import BOOT_TIMEOUT_S, Kind, WarmGuests, kind_of
+from modelyard.sandbox.warm import BOOT_TIMEOUT_S, WarmGuests
 from modelyard.sandbox.watchdog import Watchdog
 from modelyard.settings import Settings
 
@@ -65,8 +67,9 @@ class Sandbox:
         self._cgroups: cgroups.Cgroups | None = None
         self._folders: ScratchRoot | None = None
         self._closed = False
-        self._imports = Imports()
-        self._warm = WarmGuests(settings.warm_guests, self._launch_kind)
+        learnt = Learnt(settings.home / "learnt", CODES + 1)
+        self._imports = Imports(learnt)
+        self._warm = WarmGuests(settings.warm_guests, self._launch_kind, KeptKinds(learnt))
         self._watchdog = Watchdog(self._all_guests, walled=settings.sandbox != "off")
 
     # -- what there is here -------------------------------------------------------------------------------------
@@ -146,6 +149,11 @@ class Sandbox:
         limits = limits or Limits()
         if self.report().usable:
             self._warm.keep(kind_of(interpreter, limits, tuple(preload), self._imports_of(code, interpreter)), limits)
+
+    def resume(self) -> None:
+        """Keeps guests waiting for those for whom they waited when the platform was last ended."""
+        if self.report().usable:
+            self._warm.resume()
 
     def cool(self, interpreter: Interpreter) -> None:
         """Ends the waiting guests of an environment, which is about to be removed."""

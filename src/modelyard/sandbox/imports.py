@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
+from modelyard.sandbox.learnt import Learnt
 from modelyard.sandbox.limits import Interpreter
 
 #: Names that one code may have ready, and the longest of them.
@@ -29,9 +30,13 @@ class BadNames(ValueError):
 
 
 class Imports:
-    """Names of modules by the code that imports them, and the environment, in the code's order. Thread-safe."""
+    """Names of modules by the code that imports them, and the environment, in the code's order. Thread-safe.
 
-    def __init__(self) -> None:
+    They are written down as well (`learnt.py`), and what is read there is checked again.
+    """
+
+    def __init__(self, learnt: Learnt) -> None:
+        self._learnt = learnt
         self._lock = threading.Lock()
         self._names: OrderedDict[tuple[str, Interpreter], tuple[str, ...]] = OrderedDict()
 
@@ -40,22 +45,44 @@ class Imports:
         with self._lock:
             if (code, interpreter) in self._names:
                 self._names.move_to_end((code, interpreter))
-            return self._names.get((code, interpreter), ())
+                return self._names[code, interpreter]
+        written = self._learnt.read(_key(code, interpreter), list[str])
+        names = None if written is None else _believed(written, interpreter)
+        if names is None:
+            return ()
+        self._remember(code, interpreter, names)
+        return names
 
     def learn(self, code: str, interpreter: Interpreter, told: object) -> None:
         """Takes note of what a guest told of its code. A list that can't be true is logged and changes nothing."""
-        if told is None:
+        names = None if told is None else _believed(told, interpreter)
+        if names is None:
             return
-        try:
-            names = checked(told, interpreter)
-        except BadNames as error:
-            log.warning("a guest told of its imports what can't be: %s", error)
-            return
+        with self._lock:
+            is_news = self._names.get((code, interpreter)) != names
+        self._remember(code, interpreter, names)
+        if is_news:
+            self._learnt.write(_key(code, interpreter), names)
+
+    def _remember(self, code: str, interpreter: Interpreter, names: tuple[str, ...]) -> None:
         with self._lock:
             self._names[code, interpreter] = names
             self._names.move_to_end((code, interpreter))
             while len(self._names) > CODES:
                 self._names.popitem(last=False)
+
+
+def _key(code: str, interpreter: Interpreter) -> str:
+    return f"imports {interpreter.python} {code}"
+
+
+def _believed(told: object, interpreter: Interpreter) -> tuple[str, ...] | None:
+    """The names, if they can be true; else a word in the log and None."""
+    try:
+        return checked(told, interpreter)
+    except BadNames as error:
+        log.warning("a guest told of its imports what can't be: %s", error)
+        return None
 
 
 def checked(told: object, interpreter: Interpreter) -> tuple[str, ...]:

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from modelyard.gpus import Gpu
 from modelyard.sandbox.failures import GuestNotStarted, SandboxUnavailable
 from modelyard.sandbox.gate import Gate, Ticket
+from modelyard.sandbox.kinds import KeptKinds, Kind
 from modelyard.sandbox.limits import Interpreter, Limits
 from modelyard.sandbox.process import Guest
 
@@ -33,34 +33,6 @@ _PATIENCE = 10
 _BOOTS = 64
 
 log = logging.getLogger("modelyard.sandbox")
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What can't be changed after the boot: libraries read their thread counts at import."""
-
-    interpreter: Interpreter
-    preload: tuple[str, ...]
-    threads: int
-    network: bool
-    gpus: tuple[Gpu, ...]
-    steady_hashes: bool
-    #: Modules that are imported beside the base packages, in that order.
-    imports: tuple[str, ...] = ()
-
-    @property
-    def plain(self) -> "Kind":
-        """The same without the imports."""
-        return replace(self, imports=())
-
-    def suits(self, wanted: "Kind") -> bool:
-        """Whether such a guest does for a run that wants that kind: it has imported nothing that the run would not."""
-        return self.plain == wanted.plain and set(self.imports) <= set(wanted.imports)
-
-
-def kind_of(interpreter: Interpreter, limits: Limits, preload: tuple[str, ...], imports: tuple[str, ...] = ()) -> Kind:
-    """The kind of guest that such a run wants."""
-    return Kind(interpreter, preload, limits.threads, limits.network, limits.gpus, limits.steady_hashes, imports)
 
 
 #: Starts a guest, which has not said yet that it is ready.
@@ -81,11 +53,13 @@ class _Coming:
 class WarmGuests:
     """Waiting guests by kind. Thread-safe."""
 
-    def __init__(self, wanted: int, launch: Launch) -> None:
-        self._wanted, self._launch = wanted, launch
+    def __init__(self, wanted: int, launch: Launch, kept: KeptKinds) -> None:
+        self._wanted, self._launch, self._kept = wanted, launch, kept
         self._lock = threading.RLock()
         self._gate = Gate()
         self._waiting: OrderedDict[Kind, list[Guest]] = OrderedDict()
+        #: What guests of these kinds boot with.
+        self._limits: dict[Kind, Limits] = {}
         self._coming: list[_Coming] = []
         #: Kinds that were asked for and are not kept; asked for again, they are.
         self._asked: OrderedDict[Kind, None] = OrderedDict()
@@ -120,18 +94,29 @@ class WarmGuests:
         with self._lock:
             if self._closed or self._wanted <= 0:
                 return
+            before = set(self._waiting)
             kept, dropped = self._settle(kind)
             self._waiting.setdefault(kept, [])
             self._waiting.move_to_end(kept)
             dropped += [self._waiting.popitem(last=False)[1] for _ in range(len(self._waiting) - KINDS)]
+            self._limits[kept] = limits
+            if set(self._waiting) != before:
+                self._note()
             self._refill(kept, limits)
         _kill(guest for group in dropped for guest in group)
+
+    def resume(self) -> None:
+        """Keeps the kinds that were kept when the platform ended, as far as their environments are there."""
+        for kind, limits in self._kept.find()[-KINDS:]:
+            self.keep(kind, limits)
 
     def drop(self, interpreter: Interpreter) -> None:
         """Ends the waiting guests of an environment."""
         with self._lock:
             kinds = [kind for kind in self._waiting if kind.interpreter == interpreter]
             dropped = [guest for kind in kinds for guest in self._waiting.pop(kind)]
+            if kinds:
+                self._note()
         _kill(dropped)
 
     def count(self) -> int:
@@ -197,6 +182,11 @@ class WarmGuests:
         nearest = max(alike, key=lambda each: len(shared[each]))
         narrowed = replace(nearest, imports=shared[nearest])
         return narrowed, [] if narrowed == nearest else [self._waiting.pop(nearest)]
+
+    def _note(self) -> None:
+        """Writes down which kinds are kept."""
+        self._limits = {kind: self._limits[kind] for kind in self._waiting}
+        self._kept.note(self._limits.items())
 
     # -- how they come to be ------------------------------------------------------------------------------------
 
