@@ -11,6 +11,7 @@ from modelyard.clock import utc_now
 from modelyard.database import Database
 from modelyard.execution import Run
 from modelyard.ids import OrganizationId, RefreshPolicyId, new_id
+from modelyard.refresh import scheduler
 from modelyard.refresh.records import RefreshPipelineRun, RefreshPolicy, RefreshTarget, RefreshType
 from modelyard.refresh.scheduler import fire_due
 from modelyard.refresh.schedules import schedules_of
@@ -54,6 +55,27 @@ def test_a_policy_fires_when_it_is_due_and_not_before(database: Database) -> Non
         assert [run.kind for run in session.scalars(select(Run))] == ["refresh.run"]
         [schedule] = schedules_of(session, RefreshType.MODEL, "abc")
         assert schedule.next_run_time == "2026-11-23T13:00:00+00:00"
+
+
+def test_more_policies_than_one_transaction_fires_are_all_fired(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "AT_ONCE", 2)
+    for _ in range(5):
+        a_policy(database)
+    assert fire_due(database, NOON) == 5
+    assert fire_due(database, NOON) == 0
+
+
+def test_a_schedule_tells_what_the_newest_refresh_failed_with(database: Database) -> None:
+    policy_id = a_policy(database)
+    with database.write() as session:
+        for hour, error in enumerate(["first", None, "last"]):
+            refresh = scheduler.fire(session, session.get_one(RefreshPolicy, policy_id), NOON + timedelta(hours=hour))
+            refresh.error = error
+    with database.read() as session:
+        [schedule] = schedules_of(session, RefreshType.MODEL, "abc")
+    assert schedule.error == "last"
 
 
 def test_ticks_missed_while_nobody_ran_come_down_to_one(database: Database) -> None:

@@ -74,9 +74,12 @@ class RefreshPipelineRun(Record):
     """One refresh: when, by which policy, and what it made."""
 
     __tablename__ = "refresh_pipeline_runs"
+    __table_args__ = (
+        Index("ix_refresh_pipeline_runs_newest", "refresh_policy_id", "created_at", "refresh_pipeline_run_id"),
+    )
 
     refresh_pipeline_run_id: Mapped[RefreshPipelineRunId] = mapped_column(primary_key=True)
-    refresh_policy_id: Mapped[RefreshPolicyId | None] = mapped_column(index=True)
+    refresh_policy_id: Mapped[RefreshPolicyId | None]
     organization_id: Mapped[OrganizationId]
     refresh_type: Mapped[RefreshType] = mapped_column(Text)
     status: Mapped[RefreshStatus] = mapped_column(Text)

@@ -26,6 +26,8 @@ from modelyard.refresh.schedules import targets_of
 
 #: Seconds between two looks at what is due.
 TICK_S = 1.0
+#: Policies that one transaction fires.
+AT_ONCE = 100
 #: A refresh only waits for its parts, so it takes nothing of the agent's capacity.
 NOTHING = Demand(cores=0, memory_gib=0)
 KIND = "refresh.run"
@@ -42,8 +44,18 @@ def fire_due(database: Database, now: datetime) -> int:
     with database.read() as session:
         if session.scalar(select(RefreshPolicy.refresh_policy_id).where(*due).limit(1)) is None:
             return 0
+    fired = 0
+    while some := _fire_some(database, now):
+        fired += some
+    return fired
+
+
+def _fire_some(database: Database, now: datetime) -> int:
+    """Fires up to `AT_ONCE` of them: at midnight thousands may be due, and nobody else can write meanwhile."""
+    due = (RefreshPolicy.paused.is_(False), RefreshPolicy.next_run_at <= now)
     with database.write() as session:
-        policies = session.scalars(select(RefreshPolicy).where(*due).with_for_update(skip_locked=True)).all()
+        some = select(RefreshPolicy).where(*due).limit(AT_ONCE).with_for_update(skip_locked=True)
+        policies = session.scalars(some).all()
         for policy in policies:
             fire(session, policy, now)
             policy.next_run_at = next_time(policy.cron, now)

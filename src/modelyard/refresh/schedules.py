@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelyard.clock import iso
@@ -39,20 +39,15 @@ def schedules_of_all(
 
 def _last_errors(session: Session, policy_ids: Collection[RefreshPolicyId]) -> dict[RefreshPolicyId, str | None]:
     """What each policy's newest run failed with."""
-    newest = (
-        func.row_number()
-        .over(
-            partition_by=RefreshPipelineRun.refresh_policy_id,
-            order_by=(RefreshPipelineRun.created_at.desc(), RefreshPipelineRun.refresh_pipeline_run_id),
-        )
-        .label("place")
+    error = (
+        select(RefreshPipelineRun.error)
+        .where(RefreshPipelineRun.refresh_policy_id == RefreshPolicy.refresh_policy_id)
+        .order_by(RefreshPipelineRun.created_at.desc(), RefreshPipelineRun.refresh_pipeline_run_id.desc())
+        .limit(1)
+        .scalar_subquery()
     )
-    runs = (
-        select(RefreshPipelineRun.refresh_policy_id, RefreshPipelineRun.error, newest)
-        .where(RefreshPipelineRun.refresh_policy_id.in_(policy_ids))
-        .subquery()
-    )
-    rows = session.execute(select(runs.c.refresh_policy_id, runs.c.error).where(runs.c.place == 1))
+    mine = RefreshPolicy.refresh_policy_id.in_(policy_ids)
+    rows = session.execute(select(RefreshPolicy.refresh_policy_id, error.label("error")).where(mine))
     return {row.refresh_policy_id: row.error for row in rows}
 
 
