@@ -11,7 +11,7 @@ from benchmarks.measure import Options, Row, as_markdown, load
 
 NAMES = (
     "predict", "update", "start", "table", "imports", "environment", "queries", "listing", "models", "online",
-    "downloads", "trainings", "peers", "idle", "batch", "batching", "observing",
+    "downloads", "trainings", "peers", "idle", "deployments", "batch", "batching", "observing",
 )  # fmt: skip
 
 

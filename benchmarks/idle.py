@@ -146,10 +146,11 @@ def _database(house: House) -> Database:
 def _memory_mib(house: House, *, with_guests: bool = False) -> float:
     """Private memory of gateway and agent."""
     pids = house.processes() if with_guests else {house.child("gateway"), house.child("agent")}
-    return sum(_private_kib(pid) for pid in pids) / 1024
+    return sum(private_kib(pid) for pid in pids) / 1024
 
 
-def _private_kib(pid: int) -> int:
+def private_kib(pid: int) -> int:
+    """Memory of a process that nobody shares."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
@@ -161,11 +162,12 @@ def _busy_share(house: House, seconds: float) -> float:
     """Processor time of gateway and agent, as a part of one core, while nobody calls."""
     pids = [house.child("gateway"), house.child("agent")]
     span = max(seconds * 2, 5.0)
-    before = sum(map(_ticks, pids))
+    before = sum(map(ticks, pids))
     time.sleep(span)
-    return (sum(map(_ticks, pids)) - before) / TICKS / span
+    return (sum(map(ticks, pids)) - before) / TICKS / span
 
 
-def _ticks(pid: int) -> int:
+def ticks(pid: int) -> int:
+    """Processor time of a process, in `TICKS` of a second."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])

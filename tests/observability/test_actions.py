@@ -198,8 +198,7 @@ def test_old_rows_go_and_so_do_those_past_the_number(database: Database, setting
                     deployment_id=name, minute=moment, gateway_id="g", statuses={}, latencies={}, seconds=0.0
                 )
             )
-    with database.write() as session:
-        expire(session, settings, now)
+    expire(database, settings, now)
     with database.read() as session:
         logs = [(each.deployment_id, each.timestamp_ms) for each in session.query(PredictionLog)]
         minutes = [each.deployment_id for each in session.query(DeploymentStatistic)]

@@ -51,7 +51,7 @@ class Callers:
         """The deployment's line if the caller may use it; None where only a fresh look can tell."""
         dispatch = self._dispatch
         assert dispatch is not None, "the server was started without its lifespan"
-        line = dispatch.lines.get(target.deployment_id)
+        line = dispatch.find(target.deployment_id)
         if line is None:
             return None
         if target.token:
@@ -72,7 +72,7 @@ class Callers:
             organization_id = (await self._find_holder(_api_key(scope))).principal.organization_id
         elif target.token not in self._dispatch.table.tokens:
             raise GenericPermissionDeniedError("Invalid deployment token")
-        line = self._dispatch.lines.get(target.deployment_id)
+        line = self._dispatch.find(target.deployment_id)
         if line is None or (organization_id is not None and organization_id != line.route.organization_id):
             raise DataNotFoundError(f"Deployment {target.deployment_id[:100]} was not found")
         if target.token and self._dispatch.table.tokens[target.token] != line.project_id:

@@ -1,8 +1,9 @@
 """What callers may do with deployments and their tokens."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 
 from modelyard.actions import Auth, Call, UploadedFile, action
 from modelyard.database import JsonObject
@@ -27,8 +28,10 @@ from modelyard.models.versions import get_model_version
 from modelyard.projects.access import get_project
 from modelyard.projects.actions import check_name
 from modelyard.refresh.records import RefreshType
-from modelyard.refresh.schedules import forget_target, schedules_of
+from modelyard.refresh.schedules import forget_target, schedules_of_all
 
+#: Deployments that a long list reads at once.
+READ_AT_ONCE = 1_000
 _PREDICTION_ERRORS = (
     ConflictError,
     GenericPermissionDeniedError,
@@ -118,13 +121,29 @@ def describe_deployment(call: Call, *, deployment_id: DeploymentId) -> wire.Depl
     return _shape(call, get_deployment(call.session, call.organization_id, deployment_id))
 
 
-@action("GET", errors=(DataNotFoundError,))
-def list_deployments(call: Call, *, project_id: ProjectId) -> list[wire.Deployment]:
+@action("GET", errors=(DataNotFoundError, InvalidParameterError))
+def list_deployments(
+    call: Call,
+    *,
+    project_id: ProjectId,
+    limit: Annotated[
+        int | None, "Most deployments to give; all of them without one, as the SDK knows no pages here."
+    ] = None,
+    start_after_id: Annotated[DeploymentId | None, "The deployment after which the list begins."] = None,
+) -> list[wire.Deployment]:
     """The project's deployments, newest first."""
+    if limit is not None and limit < 1:
+        raise InvalidParameterError(f"limit is {limit}; it must be at least 1.")
     get_project(call.session, call.organization_id, project_id)
-    mine = (Deployment.organization_id == call.organization_id, Deployment.project_id == project_id)
-    query = select(Deployment).where(*mine).order_by(Deployment.created_at.desc(), Deployment.deployment_id)
-    return [_shape(call, deployment) for deployment in call.session.scalars(query)]
+    query = select(Deployment).where(Deployment.project_id == project_id)
+    if start_after_id is not None:
+        after = get_deployment(call.session, call.organization_id, start_after_id)
+        query = query.where(
+            tuple_(Deployment.created_at, Deployment.deployment_id) < (after.created_at, start_after_id)
+        )
+    newest_first = query.order_by(Deployment.created_at.desc(), Deployment.deployment_id.desc()).limit(limit)
+    found = call.session.scalars(newest_first.execution_options(yield_per=READ_AT_ONCE))
+    return [shape for some in found.partitions() for shape in _shapes(call, some)]
 
 
 @action("PATCH", errors=(DataNotFoundError,))
@@ -217,7 +236,7 @@ def set_default_prediction_arguments(
         raise ConflictError(f"Deployment {deployment_id} serves a feature group, which takes no prediction arguments")
     deployment.default_prediction_arguments = prediction_arguments or None
     deployment.arguments_override = set_as_override
-    note_change(call.session)
+    note_change(call.session, deployment_id)
     return _shape(call, deployment)
 
 
@@ -303,5 +322,10 @@ def check_rate(calls_per_second: int | None) -> int | None:
 
 
 def _shape(call: Call, deployment: Deployment) -> wire.Deployment:
-    schedules = schedules_of(call.session, RefreshType.DEPLOYMENT, deployment.deployment_id)
-    return wire.deployment(deployment, schedules)
+    return _shapes(call, [deployment])[0]
+
+
+def _shapes(call: Call, deployments: Sequence[Deployment]) -> list[wire.Deployment]:
+    ids = [each.deployment_id for each in deployments]
+    schedules = schedules_of_all(call.session, RefreshType.DEPLOYMENT, ids)
+    return [wire.deployment(each, schedules.get(each.deployment_id, [])) for each in deployments]

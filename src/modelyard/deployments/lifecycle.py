@@ -53,7 +53,7 @@ def add(session: Session, deployment: Deployment, *, start: bool) -> None:
     _note(session, deployment)
     if start:
         _begin(session, deployment)
-    note_change(session)
+    note_change(session, deployment.deployment_id)
 
 
 def start(session: Session, deployment: Deployment) -> None:
@@ -63,7 +63,7 @@ def start(session: Session, deployment: Deployment) -> None:
     move(deployment, DeploymentStatus.PENDING)
     deployment.error = None
     _begin(session, deployment)
-    note_change(session)
+    note_change(session, deployment.deployment_id)
 
 
 def wake(session: Session, deployment_id: DeploymentId) -> None:
@@ -71,7 +71,7 @@ def wake(session: Session, deployment_id: DeploymentId) -> None:
     deployment = session.get(Deployment, deployment_id, with_for_update=True, populate_existing=True)
     if deployment is not None and deployment.is_asleep:
         _begin(session, deployment)
-        note_change(session)
+        note_change(session, deployment.deployment_id)
 
 
 def stop(session: Session, deployment: Deployment) -> None:
@@ -83,7 +83,7 @@ def stop(session: Session, deployment: Deployment) -> None:
     end_serving(session, deployment.serving_id)
     deployment.serving_id = None
     _end_sides(session, deployment)
-    note_change(session)
+    note_change(session, deployment.deployment_id)
 
 
 def switch(session: Session, deployment: Deployment, version: ModelVersion) -> None:
@@ -141,7 +141,7 @@ def delete(session: Session, events: DeploymentEvents, deployment: Deployment) -
         session.delete(replica)
     session.flush()
     session.delete(deployment)
-    note_change(session)
+    note_change(session, deployment.deployment_id)
 
 
 def rename(session: Session, deployment: Deployment, name: str) -> None:
@@ -161,7 +161,7 @@ def take_over(session: Session, deployment: Deployment, version: Version, servin
     keep_former(session, deployment, before, served_before, now, keep_s)
     export_served(session, deployment)
     hold(session, deployment)
-    note_change(session)
+    note_change(session, deployment.deployment_id)
 
 
 def abandon_switch(session: Session, deployment: Deployment) -> None:
@@ -191,7 +191,7 @@ def _go_to(session: Session, deployment: Deployment, version: Version) -> None:
             _begin_switch(session, deployment, version)
     else:
         _replace(session, deployment, version)
-    note_change(session)
+    note_change(session, deployment.deployment_id)
 
 
 def _is_up_already(session: Session, deployment: Deployment, version: Version) -> bool:

@@ -31,7 +31,7 @@ def set_deployment_options(
     """
     deployment = get_deployment(call.session, call.organization_id, deployment_id, for_update=True)
     deployment.options = change_options(deployment.options, options)
-    note_change(call.session)
+    note_change(call.session, deployment_id)
     return read_options(deployment.options)
 
 

@@ -27,7 +27,7 @@ def begin(session: Session, deployment_id: DeploymentId, serving_id: ServingId, 
         return None
     if deployment.serving_id == serving_id and deployment.status == DeploymentStatus.PENDING:
         move(deployment, DeploymentStatus.DEPLOYING)
-        note_change(session)
+        note_change(session, deployment_id)
     return deployment
 
 
@@ -47,7 +47,7 @@ def activate(session: Session, deployment_id: DeploymentId, serving_id: ServingI
     move(deployment, DeploymentStatus.ACTIVE)
     deployment.error = None
     hold(session, deployment)
-    note_change(session)
+    note_change(session, deployment_id)
     return True
 
 
@@ -73,7 +73,7 @@ def fall_asleep(session: Session, deployment_id: DeploymentId, serving_id: Servi
         return False
     deployment.serving_id = None
     forget_replicas(session, serving_id)
-    note_change(session)
+    note_change(session, deployment_id)
     return True
 
 
@@ -124,13 +124,14 @@ def fail(session: Session, deployment_id: DeploymentId, serving_id: ServingId, r
         hold(session, deployment)
     elif (side := side_of_serving(session, deployment_id, serving_id)) is not None:
         _fail_side(session, deployment, side, reason)
-    note_change(session)
+    note_change(session, deployment_id)
 
 
 def forget_replicas(session: Session, serving_id: ServingId) -> None:
     """Removes the rows of a serving's replicas: gateways send them nothing new."""
-    if session.execute(delete(Replica).where(Replica.serving_id == serving_id).returning(Replica.replica_id)).all():
-        note_change(session)
+    forgotten = delete(Replica).where(Replica.serving_id == serving_id).returning(Replica.deployment_id)
+    for deployment_id in session.scalars(forgotten).all():
+        note_change(session, deployment_id)
 
 
 def _is_wanted(session: Session, deployment: Deployment, serving_id: ServingId, now: datetime) -> bool:
@@ -147,7 +148,7 @@ def _activate_side(session: Session, deployment: Deployment, serving_id: Serving
         return False
     side.state, side.error = SideState.READY, None
     note_progress(session, deployment, ModelVersionId(side.version), None)
-    note_change(session)
+    note_change(session, deployment.deployment_id)
     return True
 
 

@@ -1,7 +1,7 @@
 """The tables of deployments: the deployments themselves, their projects' tokens, the replicas that are up.
 
 A gateway learns of changes by one number, `RoutingRevision`: every transaction that changes what a gateway must know
-raises it as its last step (`changes.note_change`).
+raises it as its last step, and writes down what it changed (`changes.note_change`).
 """
 
 from datetime import datetime
@@ -67,7 +67,7 @@ class Deployment(Record):
 
     __tablename__ = "deployments"
     __table_args__ = (
-        Index("ix_deployments_project", "project_id"),
+        Index("ix_deployments_listed", "project_id", "created_at", "deployment_id"),
         Index("ix_deployments_model", "model_id"),
         CheckConstraint("(model_id IS NULL) <> (feature_group_id IS NULL)", name="one_thing_is_served"),
     )
@@ -265,3 +265,15 @@ class RoutingRevision(Record):
 
     one: Mapped[int] = mapped_column(primary_key=True)
     revision: Mapped[int]
+
+
+class RoutingChange(Record):
+    """What a gateway has to read anew from that number on. The newest are kept; see `changes.py`."""
+
+    __tablename__ = "routing_changes"
+
+    revision: Mapped[int] = mapped_column(primary_key=True)
+    #: `changes.What`.
+    what: Mapped[str] = mapped_column(primary_key=True)
+    #: The deployment's id, or the token.
+    changed: Mapped[str] = mapped_column(primary_key=True)

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelyard.clock import Clock
-from modelyard.deployments.changes import note_change
+from modelyard.deployments.changes import note_token_change
 from modelyard.deployments.records import DeploymentToken
 from modelyard.errors import DataNotFoundError
 from modelyard.ids import OrganizationId, ProjectId
@@ -24,7 +24,7 @@ def create_token(
         created_at=clock(),
     )
     session.add(token)
-    note_change(session)
+    note_token_change(session, token.deployment_token)
     return token
 
 
@@ -38,7 +38,7 @@ def list_tokens(session: Session, organization_id: OrganizationId, project_id: P
 def delete_token(session: Session, organization_id: OrganizationId, deployment_token: str) -> None:
     """Revokes the token; within a second no gateway takes it any more. The message never repeats a token."""
     session.delete(_get_token(session, organization_id, deployment_token))
-    note_change(session)
+    note_token_change(session, deployment_token)
 
 
 def limit_token(
@@ -47,7 +47,7 @@ def limit_token(
     """Sets how many calls a second the token may ask; None: as many as the deployments take."""
     token = _get_token(session, organization_id, deployment_token)
     token.calls_per_second = calls_per_second
-    note_change(session)
+    note_token_change(session, deployment_token)
     return token
 
 

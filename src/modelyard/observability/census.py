@@ -55,7 +55,11 @@ class Census(NamedTuple):
 def take_census(session: Session, now: datetime, organization_id: OrganizationId | None) -> Census:
     """The platform now: one organisation's deployments, replicas and runs, or (None) everybody's."""
     mine = () if organization_id is None else (Deployment.organization_id == organization_id,)
-    deployments = session.scalars(select(Deployment).where(*mine).order_by(Deployment.deployment_id)).all()
+    columns = (
+        Deployment.deployment_id, Deployment.name, Deployment.project_id, Deployment.status,
+        func.coalesce(Deployment.model_version, Deployment.feature_group_version, ""),
+    )  # fmt: skip
+    deployments = session.execute(select(*columns).where(*mine).order_by(Deployment.deployment_id))
     replicas = (
         select(Replica.deployment_id, Replica.state, func.count())
         .join(Deployment, Deployment.deployment_id == Replica.deployment_id)
@@ -72,10 +76,7 @@ def take_census(session: Session, now: datetime, organization_id: OrganizationId
     agents = session.scalars(select(AgentRecord).where(alive)).all()
     guests, guest_bytes, agent_bytes = _on_this_machine(agents)
     return Census(
-        deployments=[
-            DeploymentFacts(each.deployment_id, each.name, each.project_id, each.status, each.version or "")
-            for each in deployments
-        ],
+        deployments=[DeploymentFacts(*row) for row in deployments],
         replicas={(each, state): count for each, state, count in session.execute(replicas)},
         runs=runs,
         agents=len(agents),

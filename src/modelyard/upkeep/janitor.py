@@ -39,7 +39,7 @@ def keep_up(database: Database, parts: Container, settings: Settings, now: datet
     """One round."""
     with database.write() as session:
         expire(session, now, settings.results_keep_s)
-        expire_observed(session, settings, now)
+    expire_observed(database, settings, now)
     with database.read() as session:
         sweep(session, settings)
     store = parts.get(BlobStore)

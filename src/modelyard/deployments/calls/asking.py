@@ -9,7 +9,7 @@ import asyncio
 from modelyard.database import Database
 from modelyard.deployments.calls.frames import Answer, Kind
 from modelyard.deployments.calls.line import Line
-from modelyard.deployments.calls.routing import Route
+from modelyard.deployments.calls.routes import Route
 from modelyard.deployments.lookups import Lookup, OnlineLookups, for_replica, read_lookup
 from modelyard.errors import ConflictError, TooManyRequestsError
 from modelyard.ids import OnlineTableId

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from modelyard.deployments.calls.frames import HEADER, TIMED, Answer, Kind, read_answer
 from modelyard.deployments.calls.marks import Mark, numbers
-from modelyard.deployments.calls.routing import Place
+from modelyard.deployments.calls.routes import Place
 
 #: Seconds between two looks at how long calls have been going on.
 SWEEP_S = 0.1

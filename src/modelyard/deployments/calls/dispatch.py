@@ -1,15 +1,17 @@
-"""The gateway's switchboard: a line of calls for each deployment, kept as the routing table says.
+"""The gateway's switchboard: a line of calls for each deployment that has any, kept as the routing table says.
 
 Made by the lane inside its event loop. `Routing` hands over each new table from a thread of its own; `line.py` does
 the rest for each deployment.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 
 from modelyard.deployments.calls.line import Line
 from modelyard.deployments.calls.rates import Bucket
-from modelyard.deployments.calls.routing import EMPTY, Routing, RoutingTable
+from modelyard.deployments.calls.routes import EMPTY, RoutingTable
+from modelyard.deployments.calls.routing import Routing
+from modelyard.deployments.changes import Changes
 from modelyard.deployments.replicas.reports import REPORT_S, Reporter
 from modelyard.settings import Settings
 
@@ -21,15 +23,25 @@ class Dispatch:
         self.routing, self.settings = routing, settings
         self.loop = asyncio.get_running_loop()
         self.table: RoutingTable = EMPTY
+        #: Of deployments that are awake, or that somebody has asked: of many most are neither.
         self.lines: dict[str, Line] = {}
         #: Of tokens that have a limit of their own.
         self.token_buckets: dict[str, Bucket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._looking: asyncio.Future[None] | None = None
         self._closed = False
+        #: The newest table that the thread of `Routing` told of.
+        self._heard: RoutingTable = EMPTY
         self._reporter = Reporter()
         self.loop.call_later(REPORT_S, self._report)
         routing.on_change(self._on_change)
+
+    def find(self, deployment_id: str) -> Line | None:
+        """The deployment's line; None where there is no such deployment."""
+        line = self.lines.get(deployment_id)
+        if line is None and (route := self.table.routes.get(deployment_id)) is not None:
+            line = self.lines[deployment_id] = Line(route, self.routing, self.settings, self.spawn)
+        return line
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Runs `work` beside everything else, and keeps it alive until it is done."""
@@ -67,24 +79,34 @@ class Dispatch:
                 line.report(self._reporter)
             self.loop.call_later(REPORT_S, self._report)
 
-    def _on_change(self, table: RoutingTable) -> None:
+    def _on_change(self, table: RoutingTable, changes: Changes | None) -> None:
+        """In the thread of `Routing`: sees what to do, so that the event loop only has to do it."""
+        before, self._heard = self._heard, table
+        if changes is None:
+            awake = [deployment_id for deployment_id, route in table.routes.items() if route.places]
+            gone = list(before.routes.keys() - table.routes.keys())
+        else:
+            awake = [each for each in changes.deployments if each in table.routes and table.routes[each].places]
+            gone = [each for each in changes.deployments if each not in table.routes]
         if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self._apply, table)
+            self.loop.call_soon_threadsafe(self._apply, table, awake, gone)
 
-    def _apply(self, table: RoutingTable) -> None:
+    def _apply(self, table: RoutingTable, awake: Iterable[str], gone: Iterable[str]) -> None:
         if self._closed:
             return
-        self.table = table
-        for deployment_id, route in table.routes.items():
-            line = self.lines.get(deployment_id)
-            if line is None:
-                self.lines[deployment_id] = Line(route, self.routing, self.settings, self.spawn)
-            elif route != line.route or line.is_broken:
+        before, self.table = self.table, table
+        for deployment_id, line in list(self.lines.items()):
+            route = table.routes.get(deployment_id)
+            if route is None:
+                self.lines.pop(deployment_id).retire()
+            elif line.is_broken or (route is not line.route and route != line.route):
                 line.apply(route)
-        for deployment_id in [each for each in self.lines if each not in table.routes]:
-            self.lines.pop(deployment_id).retire()
+        for deployment_id in gone:
             self.routing.rates.forget(deployment_id)
-        self._limit_tokens(table)
+        for deployment_id in awake:
+            self.find(deployment_id)
+        if table.limits is not before.limits:
+            self._limit_tokens(table)
 
     def _limit_tokens(self, table: RoutingTable) -> None:
         before, rates = self.token_buckets, self.routing.rates

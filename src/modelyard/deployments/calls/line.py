@@ -16,7 +16,8 @@ from modelyard.deployments.calls.connection import WAITING_BYTES, Connection, Pe
 from modelyard.deployments.calls.frames import Answer, Kind
 from modelyard.deployments.calls.rates import Bucket
 from modelyard.deployments.calls.refusals import condemn, lost_error, not_ready
-from modelyard.deployments.calls.routing import Place, Route, Routing, SideRoute
+from modelyard.deployments.calls.routes import Place, Route, SideRoute
+from modelyard.deployments.calls.routing import Routing
 from modelyard.deployments.calls.sampling import Sampler
 from modelyard.deployments.calls.tally import Tally
 from modelyard.deployments.calls.waiting_room import WaitingRoom

@@ -3,7 +3,7 @@
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from modelyard.deployments.calls.routing import Route
+from modelyard.deployments.calls.routes import Route
 from modelyard.deployments.changes import note_change
 from modelyard.deployments.records import DeploymentStatus, Replica, ReplicaState
 from modelyard.errors import NotReadyError, PredictionError
@@ -13,8 +13,9 @@ from modelyard.ids import DeploymentId, ReplicaId
 def condemn(session: Session, replica_id: ReplicaId) -> None:
     """Asks the agent to replace a replica."""
     mine = (Replica.replica_id == replica_id, Replica.state == ReplicaState.READY)
-    session.execute(update(Replica).where(*mine).values(state=ReplicaState.CONDEMNED))
-    note_change(session)
+    condemned = update(Replica).where(*mine).values(state=ReplicaState.CONDEMNED)
+    for deployment_id in session.scalars(condemned.returning(Replica.deployment_id)).all():
+        note_change(session, deployment_id)
 
 
 def not_ready(route: Route) -> NotReadyError:

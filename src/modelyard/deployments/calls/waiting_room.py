@@ -9,7 +9,8 @@ from collections import deque
 from typing import Protocol
 
 from modelyard.deployments.calls.connection import PendingCall
-from modelyard.deployments.calls.routing import Route, Routing
+from modelyard.deployments.calls.routes import Route
+from modelyard.deployments.calls.routing import Routing
 from modelyard.deployments.lifecycle import wake
 from modelyard.errors import ApiError, NotReadyError, TooManyRequestsError
 from modelyard.settings import Settings

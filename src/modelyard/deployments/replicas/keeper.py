@@ -165,7 +165,7 @@ class Keeper:
                     started_at=self._run.clock(),
                 )
             )
-            note_change(session)
+            note_change(session, serving.deployment_id)
         self.ready = up.replica_id
         serving.ring()
 
@@ -175,7 +175,7 @@ class Keeper:
                 record = session.get(ReplicaRecord, up.replica_id)
                 if record is not None:
                     session.delete(record)
-                    note_change(session)
+                    note_change(session, self._serving.deployment_id)
         except ClaimLost:
             self._run.cancelled.set()
 

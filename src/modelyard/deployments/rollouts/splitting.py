@@ -23,7 +23,7 @@ from modelyard.ids import DeploymentId, ServingId
 
 if TYPE_CHECKING:
     from modelyard.deployments.calls.line import Line
-    from modelyard.deployments.calls.routing import SideRoute
+    from modelyard.deployments.calls.routes import SideRoute
     from modelyard.deployments.replicas.reports import Reporter
 
 #: Copies that may be under way at once; more are dropped.

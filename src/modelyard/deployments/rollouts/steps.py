@@ -28,7 +28,7 @@ def set_side(
     side = sides.get(role)
     if side is not None and side.version == version.model_version and side.state != SideState.FAILED:
         side.percent = percent
-        note_change(session)
+        note_change(session, deployment.deployment_id)
         return
     if side is not None:
         note_progress(session, deployment, ModelVersionId(side.version), None)
@@ -48,7 +48,7 @@ def set_side(
     session.add(side)
     session.flush()
     hold(session, deployment)
-    note_change(session)
+    note_change(session, deployment.deployment_id)
 
 
 def remove_side(session: Session, deployment: Deployment, role: Role) -> None:
@@ -57,7 +57,7 @@ def remove_side(session: Session, deployment: Deployment, role: Role) -> None:
     note_progress(session, deployment, ModelVersionId(side.version), None)
     end_side(session, side)
     hold(session, deployment)
-    note_change(session)
+    note_change(session, deployment.deployment_id)
 
 
 def promote(session: Session, deployment: Deployment) -> None:
@@ -73,7 +73,7 @@ def promote(session: Session, deployment: Deployment) -> None:
         session.delete(side)
         session.flush()
         hold(session, deployment)
-        note_change(session)
+        note_change(session, deployment.deployment_id)
         return
     lifecycle.switch(session, deployment, get_model_version(session, deployment.organization_id, version))
 

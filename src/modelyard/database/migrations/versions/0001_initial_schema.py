@@ -143,8 +143,8 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('deployment_id', name=op.f('pk_deployments'))
     )
     with op.batch_alter_table('deployments', schema=None) as batch_op:
+        batch_op.create_index('ix_deployments_listed', ['project_id', 'created_at', 'deployment_id'], unique=False)
         batch_op.create_index('ix_deployments_model', ['model_id'], unique=False)
-        batch_op.create_index('ix_deployments_project', ['project_id'], unique=False)
 
     op.create_table('example_rows',
     sa.Column('table_digest', sa.String(), nullable=False),
@@ -366,7 +366,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('refresh_pipeline_run_id', name=op.f('pk_refresh_pipeline_runs'))
     )
     with op.batch_alter_table('refresh_pipeline_runs', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_refresh_pipeline_runs_refresh_policy_id'), ['refresh_policy_id'], unique=False)
+        batch_op.create_index('ix_refresh_pipeline_runs_newest', ['refresh_policy_id', 'created_at', 'refresh_pipeline_run_id'], unique=False)
 
     op.create_table('refresh_policies',
     sa.Column('refresh_policy_id', sa.String(), nullable=False),
@@ -384,6 +384,12 @@ def upgrade() -> None:
     with op.batch_alter_table('refresh_policies', schema=None) as batch_op:
         batch_op.create_index('ix_refresh_policies_due', ['paused', 'next_run_at'], unique=False)
 
+    op.create_table('routing_changes',
+    sa.Column('revision', sa.BigInteger(), nullable=False),
+    sa.Column('what', sa.String(), nullable=False),
+    sa.Column('changed', sa.String(), nullable=False),
+    sa.PrimaryKeyConstraint('revision', 'what', 'changed', name=op.f('pk_routing_changes'))
+    )
     op.create_table('routing_revision',
     sa.Column('one', sa.BigInteger(), nullable=False),
     sa.Column('revision', sa.BigInteger(), nullable=False),
@@ -1154,12 +1160,13 @@ def downgrade() -> None:
 
     op.drop_table('runs')
     op.drop_table('routing_revision')
+    op.drop_table('routing_changes')
     with op.batch_alter_table('refresh_policies', schema=None) as batch_op:
         batch_op.drop_index('ix_refresh_policies_due')
 
     op.drop_table('refresh_policies')
     with op.batch_alter_table('refresh_pipeline_runs', schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f('ix_refresh_pipeline_runs_refresh_policy_id'))
+        batch_op.drop_index('ix_refresh_pipeline_runs_newest')
 
     op.drop_table('refresh_pipeline_runs')
     op.drop_table('python_functions')
@@ -1201,8 +1208,8 @@ def downgrade() -> None:
     op.drop_table('feature_group_operations')
     op.drop_table('example_rows')
     with op.batch_alter_table('deployments', schema=None) as batch_op:
-        batch_op.drop_index('ix_deployments_project')
         batch_op.drop_index('ix_deployments_model')
+        batch_op.drop_index('ix_deployments_listed')
 
     op.drop_table('deployments')
     with op.batch_alter_table('deployment_tokens', schema=None) as batch_op:
