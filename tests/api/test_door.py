@@ -114,6 +114,15 @@ def test_a_foreign_host_name_and_a_foreign_origin_are_refused(shared_yard: Yard)
     assert lured.status_code == 403
 
 
+@pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/api/v0/predict", 405), ("/nowhere", 404)])
+def test_head_is_answered_by_a_head_alone_and_the_connection_stays(shared_yard: Yard, path: str, status: int) -> None:
+    with requests.Session() as session:
+        for _ in range(2):
+            answer = session.head(shared_yard.url + path, timeout=10)
+            assert (answer.status_code, answer.content) == (status, b"")
+            assert int(answer.headers["content-length"]) > 0
+
+
 def test_health_says_that_runs_are_served(shared_yard: Yard) -> None:
     assert requests.get(f"{shared_yard.url}/healthz", timeout=10).json() == {"ok": True, "problems": []}
 

@@ -82,6 +82,12 @@ def test_a_head_without_end_is_refused_soon(desk: Yard, beginning: bytes, more: 
     assert sent < 32 * 1024**2
 
 
+def test_a_url_that_is_too_long_is_told_its_length_and_the_limit(desk: Yard) -> None:
+    answer = requests.get(f"{desk.url}/api/v0/listProjects", params={"name": "x" * 70_000}, timeout=20)
+    assert answer.status_code == 400
+    assert answer.text == "The URL has 70,026 bytes; at most 65,536 are allowed. Send what is long in the body."
+
+
 def test_a_head_of_ordinary_length_is_taken_in_any_pieces(desk: Yard) -> None:
     head = f"GET /api/v0/version?{'&'.join('a' * 20 for _ in range(500))} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     with socket.create_connection(("127.0.0.1", desk.settings.port), timeout=10) as connection:

@@ -1,5 +1,6 @@
 """Predictions through the real lane, a real replica and the real sandbox."""
 
+import gzip
 import json
 import socket
 import threading
@@ -133,6 +134,45 @@ def test_what_is_no_json_object_is_refused(shared_yard: Yard, anything: tuple[st
     answer = requests.post(f"{shared_yard.url}/api/v0/predict", params=target, data=body, timeout=60)
     assert (answer.status_code, answer.json()["errorType"]) == (400, "InvalidRequest")
     assert ask(shared_yard, anything, "2").json()["result"] == 2
+
+
+def test_a_body_that_is_neither_form_nor_json_is_refused(shared_yard: Yard, anything: tuple[str, str]) -> None:
+    token, deployment_id = anything
+    target = {"deploymentToken": token, "deploymentId": deployment_id}
+    url, as_curl_does = f"{shared_yard.url}/api/v0/predict", {"content-type": "application/x-www-form-urlencoded"}
+    for body in (b"[1, 2]", b"\xff\xfe{}", b"nonsense"):
+        answer = requests.post(url, params=target, data=body, headers=as_curl_does, timeout=60)
+        assert (answer.status_code, answer.json()["errorType"]) == (400, "InvalidRequest")
+        assert "neither a form nor a JSON object" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("name", ["predict", "predictMultiple", "listProjects"])
+def test_a_compressed_body_is_refused_by_name(shared_yard: Yard, anything: tuple[str, str], name: str) -> None:
+    token, deployment_id = anything
+    target = {"deploymentToken": token, "deploymentId": deployment_id} if name != "listProjects" else {}
+    headers = {"apiKey": shared_yard.key, "content-type": "application/json", "content-encoding": "gzip"}
+    url, body = f"{shared_yard.url}/api/v0/{name}", gzip.compress(b'{"queryData": {"give": "1"}}')
+    verb = "GET" if name == "listProjects" else "POST"
+    answer = requests.request(verb, url, params=target, data=body, headers=headers, timeout=60)
+    assert (answer.status_code, answer.json()["errorType"]) == (400, "InvalidRequest")
+    assert "Content-Encoding 'gzip'" in answer.json()["error"]
+
+
+def test_query_data_in_a_url_that_is_broken_json_is_refused(shared_yard: Yard, anything: tuple[str, str]) -> None:
+    token, deployment_id = anything
+    target = {"deploymentToken": token, "deploymentId": deployment_id, "queryData": '{"give": "1"'}
+    answer = requests.get(f"{shared_yard.url}/api/v0/predict", params=target, timeout=60)
+    assert (answer.status_code, answer.json()["errorType"]) == (400, "InvalidRequest")
+    assert answer.json()["error"].startswith("queryData is not JSON: ")
+
+
+def test_an_argument_that_is_nearly_one_is_the_callers_mistake(shared_yard: Yard, workshop: Workshop) -> None:
+    source = "def train():\n    return 1\n\n\ndef predict(model, query, top_k=3):\n    return top_k\n"
+    deployment_id, token = workshop.deploy(workshop.make_version(source)), workshop.token()
+    assert shared_yard.client().predict(token, deployment_id, {}, top_k=5) == 5
+    with pytest.raises(abacusai.ApiException, match="takes no argument `topK`[.] Did you mean `top_k`") as refused:
+        shared_yard.client().predict(token, deployment_id, {}, topK=5)
+    assert (refused.value.http_status, refused.value.exception) == (400, "InvalidParameterError")
 
 
 def test_the_hundred_thousandfold_nested_body_harms_nobody(shared_yard: Yard, anything: tuple[str, str]) -> None:

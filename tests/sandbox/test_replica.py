@@ -119,6 +119,43 @@ def test_arguments_reach_the_function_as_far_as_it_takes_them(serve: Serve) -> N
     assert replica.call(2, scale=None) == (0, 6)
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"), [("scal", "scale"), ("topK", "top_k"), ("TOP_K", "top_k"), ("treshold", "threshold")]
+)
+def test_an_argument_whose_name_is_nearly_right_is_refused(serve: Serve, given: str, meant: str) -> None:
+    replica = serve("def predict(model, query, scale=1, top_k=1, *, threshold=0.5): return 'asked'\n")
+    expected = f"The model takes no argument `{given}`. Did you mean `{meant}`?"
+    for kind, query in ((1, 2), (2, [2])):
+        status, failure = replica.call(query, kind, **{given: 3})
+        assert (status, failure["type"], failure["value"]) == (2, "InvalidParameterError", expected)
+    assert replica.call(2, **{given: 3, meant: 4}) == (0, "asked")
+    assert replica.call(2, explain_predictions=True) == (0, "asked")
+
+
+def test_names_are_those_that_either_function_takes(serve: Serve) -> None:
+    replica = serve(
+        "def predict(model, query, scale=1): return scale\n"
+        "def predict_many(model, rows: list, scales=2): return [scales]\n"
+    )
+    assert replica.call(2, scales=5) == (0, 1)
+    assert replica.call([2], kind=2, scale=5) == (0, [2])
+    assert replica.call(2, scaling=5) == (0, 1)
+    free = serve("def predict(model, query, scale=1, **more): return more\n")
+    assert free.call(2, scal=5) == (0, {"scal": 5})
+
+
+def test_a_query_that_is_sent_as_arguments_is_refused_with_its_place(serve: Serve) -> None:
+    replica = serve("def predict(model, query, scale=1): return scale\n")
+    replica.send(1, {"age": 41, "plan": "gold"})
+    _, status, failure = replica.receive()
+    assert (status, failure["type"]) == (2, "InvalidRequest")
+    assert "no queryData, but `age`, `plan`" in failure["value"]
+    replica.send(2, {"queryData": None, "scale": 3})
+    assert replica.receive() == (2, 0, 3)
+    replica.send(3, {})
+    assert replica.receive() == (3, 0, 1)
+
+
 def test_a_failing_call_tells_the_users_lines_and_the_replica_goes_on(serve: Serve) -> None:
     replica = serve("import sys\ndef predict(model, query):\n  if query == 2: sys.exit(1)\n  return 1 / query\n")
     status, failure = replica.call(0)
@@ -277,3 +314,22 @@ def test_connections_take_turns_although_one_always_has_calls(serve: Serve) -> N
     other.socket.close()
     assert -1 in seen
     assert len(seen) < 100
+
+
+@pytest.mark.parametrize("threads", [0, 4])
+def test_a_forked_copy_that_comes_back_answers_nothing_and_reads_nothing(serve: Serve, threads: int) -> None:
+    replica = serve(
+        "import os\n"
+        "def predict(model, query):\n"
+        "  if query == 'which':\n    return os.getpid()\n"
+        "  child = os.fork()\n"
+        "  if query == 'await' and child:\n    os.waitpid(child, 0)\n"
+        "  return os.getpid()\n",
+        thread_safe=bool(threads), threads=threads,
+    )  # fmt: skip
+    _, own = replica.call("which")
+    for query in ("await", "leave") * 3:
+        assert replica.call(query) == (0, own)
+    for number in range(50):
+        replica.send(number, {"queryData": "which"})
+    assert sorted(replica.receive() for _ in range(50)) == [(number, 0, own) for number in range(50)]

@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 #: Bytes that the request line and the headers may have together, give or take what one read brings.
 MOST_BYTES = 64 * 1024
+TOO_LONG = "The URL has {:,} bytes; at most {:,} are allowed. Send what is long in the body."
 #: Headers that a request may have.
 MOST_HEADERS = 200
 #: Seconds in which the head must have arrived.
@@ -21,6 +22,8 @@ MOST_SECONDS = 30.0
 class BoundedHeadProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which refuses heads that are too long and closes connections whose head doesn't come."""
 
+    #: Set by uvicorn when a request begins; a connection may be refused before.
+    url = b""
     _head_bytes = 0
     _in_head = False
     _deadline: TimerHandle | None = None
@@ -58,6 +61,11 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn's own way of refusing; a URL that came in one piece and was too long for the parser is told so."""
+        size = len(self.url)
+        super().send_400_response(TOO_LONG.format(size, MOST_BYTES) if size > MOST_BYTES else msg)
 
     def _refuse(self, reason: str) -> None:
         self._in_head = False

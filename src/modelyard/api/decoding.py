@@ -18,7 +18,7 @@ from starlette.formparsers import FormParser, MultiPartException, MultiPartParse
 from starlette.requests import ClientDisconnect, Request
 
 from modelyard.actions import Text, UploadedFile, Wire
-from modelyard.api.guard import check_length, limited
+from modelyard.api.guard import check_encoding, check_length, limited
 from modelyard.errors import InvalidRequest
 from modelyard.settings import Settings
 from modelyard.storage.own_folder import OwnFolder
@@ -32,6 +32,7 @@ CHUNK = 1024**2
 @asynccontextmanager
 async def wire_values(request: Request, settings: Settings) -> AsyncIterator[dict[str, Wire]]:
     """The request's parameters by wire name. Uploaded files are on disk until the block ends."""
+    check_encoding(request.headers.raw)
     values: dict[str, Wire] = _texts(request.query_params.multi_items())
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in FORMS:

@@ -6,12 +6,12 @@ that isn't ours may not call anything that writes). Bodies are counted while the
 """
 
 import ipaddress
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from modelyard.errors import GenericPermissionDeniedError, RequestTooLargeError
+from modelyard.errors import GenericPermissionDeniedError, InvalidRequest, RequestTooLargeError
 from modelyard.settings import Settings
 
 LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
@@ -54,6 +54,16 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def check_encoding(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Refuses a body that is compressed: nobody unpacks it, and its bytes would be taken for what is meant."""
+    for name, value in headers:
+        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise InvalidRequest(
+                f"The body has the Content-Encoding {str(value[:40], 'latin-1')!r}, and no body is unpacked here: "
+                "send it uncompressed"
+            )
 
 
 def check_length(request: Request, limit: int) -> None:

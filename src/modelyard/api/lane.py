@@ -18,6 +18,7 @@ from typing import Any
 from modelyard.api.callers import Callers
 from modelyard.api.envelope import failure_bytes
 from modelyard.api.exchange import ACTIONS, Exchange
+from modelyard.api.guard import check_encoding
 from modelyard.api.keyring import Keyring
 from modelyard.api.lane_forms import Target, content_type_of, fill_in, rewrite
 from modelyard.database import Database
@@ -125,6 +126,7 @@ class Lane:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange) -> None:
         target = self._callers.target(scope["query_string"])
+        check_encoding(scope["headers"])
         body = await self._read(scope, receive, target, exchange.kind)
         if exchange.kind is Kind.PREDICT_BINARY:
             exchange.content_type = content_type_of(scope)

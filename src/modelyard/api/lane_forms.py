@@ -47,6 +47,8 @@ def rewrite(target: Target, scope: MutableMapping[str, Any], body: bytes) -> tup
         if "queryData" not in values:
             values = {"queryData": msgspec.Raw(_encode(values))} if values else {}
     elif content_type_of(scope).split(";")[0].strip().lower() == "application/x-www-form-urlencoded":
+        if b"=" not in body:  # curl says of every body that it is a form
+            raise InvalidRequest('The body is neither a form nor a JSON object such as {"queryData": ...}')
         values = _from_text(dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)))
     else:
         values = _read_object(body)
@@ -73,14 +75,16 @@ def fill_in(body: bytes, arguments: dict[str, Any], *, override: bool) -> bytes:
 
 
 def _from_text(items: dict[str, str]) -> dict[str, msgspec.Raw]:
-    return {name: _json_or_text(text) for name, text in items.items()}
+    return {name: _json_or_text(name, text) for name, text in items.items()}
 
 
-def _json_or_text(text: str) -> msgspec.Raw:
+def _json_or_text(name: str, text: str) -> msgspec.Raw:
     raw = text.encode("utf-8", "surrogateescape")
     try:
         msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        if name == "queryData" and text.lstrip()[:1] in ("{", "["):
+            raise InvalidRequest(f"queryData is not JSON: {error}") from None
         named = {"True": b"true", "False": b"false", "None": b"null"}
         return msgspec.Raw(named[text]) if text in named else msgspec.Raw(_encode(raw.decode("utf-8", "replace")))
     return msgspec.Raw(raw)

@@ -19,7 +19,8 @@ class OneWriteProtocol(HttpToolsProtocol):
     """uvicorn's protocol, whose answers write to a `HeldHead` each. A uvicorn that begins otherwise writes twice."""
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        cycle.transport = HeldHead(cycle.transport)  # type: ignore[assignment]  # has what an answer asks of it
+        if cycle.scope["method"] != "HEAD":  # whose answer is a head, and no second write
+            cycle.transport = HeldHead(cycle.transport)  # type: ignore[assignment]  # has what an answer asks of it
         super()._start_asgi_task(cycle, app)
 
 
@@ -32,7 +33,7 @@ class HeldHead:
         self._transport, self._head, self._passes = transport, b"", False
 
     def write(self, data: bytes) -> None:
-        """Every head is followed by a body, be it empty."""
+        """Every head is followed by a body, be it empty, but for those of HEAD."""
         if self._passes or data == CONTINUE:
             self._transport.write(data)
         elif not self._head:

@@ -3,9 +3,10 @@
 Used by `replica` and `predict_table`. It knows how each of the user's functions wants to be called.
 """
 
+import difflib
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from . import artifacts, frames, source
@@ -32,6 +33,8 @@ class Model:
         self._model, self._predict, self._predict_many = model, predict, predict_many
         #: What `predict` gets after model and query, in every call the same.
         self._tables = tuple(tables)
+        self._keywords = source.Keywords(predict, 2 + len(self._tables)) if predict is not None else None
+        self._many_keywords = source.Keywords(predict_many, 2) if predict_many is not None else None
         self.has_predict_many = predict_many is not None
         self._many_form = _many_form(predict_many) if predict_many is not None else "pandas"
 
@@ -40,8 +43,8 @@ class Model:
         if self._predict is None:
             return self.predict_many([query], arguments)[0]
         if arguments:
-            keywords = source.keywords(self._predict, arguments, 2 + len(self._tables))
-            return self._predict(self._model, query, *self._tables, **keywords)
+            assert self._keywords is not None
+            return self._predict(self._model, query, *self._tables, **self._keywords.among(arguments))
         return self._predict(self._model, query, *self._tables)
 
     def predict_many(self, queries: Sequence[object], arguments: Mapping[str, object]) -> Sequence[Any]:
@@ -58,9 +61,30 @@ class Model:
 
     def call_many(self, rows: object, arguments: Mapping[str, object]) -> object:
         """What `predict_many` gives for rows that have its form already, as it gives it."""
-        function = self._predict_many
+        function, keywords = self._predict_many, self._many_keywords
         assert function is not None
-        return function(self._model, rows, **source.keywords(function, arguments, 2))
+        assert keywords is not None
+        return function(self._model, rows, **keywords.among(arguments))
+
+    def misspelt(self, given: Collection[str]) -> str:
+        """What is wrong with the names of keyword arguments, in a sentence, where one is nearly one that is taken.
+
+        Others that no function takes are passed over, as the hosted service does: callers send what they always sent,
+        whichever version answers.
+        """
+        functions = [each for each in (self._keywords, self._many_keywords) if each is not None]
+        if any(each.takes_any for each in functions):
+            return ""
+        taken = [name for each in functions for name in each.names]
+        for name in given:
+            if name not in taken and (meant := _nearest(name, [each for each in taken if each not in given])):
+                return f"The model takes no argument `{name[:100]}`. Did you mean `{meant}`?"
+        return ""
+
+    def takes_none_of(self, given: Collection[str]) -> bool:
+        """Whether no function takes any of these keyword arguments."""
+        functions = [each for each in (self._keywords, self._many_keywords) if each is not None]
+        return not any(each.takes_any or not set(each.names).isdisjoint(given) for each in functions)
 
     def check_count(self, given: int, wanted: int) -> None:
         """Refuses so many results of `predict_many` where another number is wanted."""
@@ -106,6 +130,13 @@ def unpickle(descriptor: int, digest: str | None) -> tuple[object, Sequence[str]
         if digest is not None and hashlib.file_digest(file, "sha256").hexdigest() != digest:
             raise Refused("The stored model is damaged: its digest is not the one that was recorded.", "ValueError")
         return artifacts.load(file)
+
+
+def _nearest(name: str, taken: Sequence[str]) -> str | None:
+    """The one that is the same but for capitals and underscores, or for a letter or two."""
+    short = name[:100].replace("_", "").lower()
+    same = (each for each in taken if each.replace("_", "").lower() == short)
+    return next(same, None) or next(iter(difflib.get_close_matches(name[:100], taken, 1, 0.8)), None)
 
 
 def _many_form(function: Callable[..., object]) -> str:

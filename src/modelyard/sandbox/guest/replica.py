@@ -22,7 +22,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
@@ -91,6 +91,7 @@ class Handler:
             return b"null"
         if kind == PREDICT_BINARY:
             form, fields = form_data.read(body)
+            self._check_names(form, fields)
             return answers.to_json(self._model.predict(form, {**self._arguments, **fields}))
         if kind == PREDICT_BATCH:
             return batches.pack(batches.answer(self._model, batches.unpack(body), self._call, failed))
@@ -116,7 +117,20 @@ class Handler:
         if len(call) == 1 and not self._arguments:
             return query, {}
         given = {name: value for name, value in call.items() if name not in _OURS and value is not None}
+        self._check_names(query, given)
         return query, {**self._arguments, **given}
+
+    def _check_names(self, query: object, given: Mapping[str, object]) -> None:
+        if not given:
+            return
+        if wrong := self._model.misspelt(given):
+            raise BadRequest(wrong, "InvalidParameterError")
+        if query is None and self._model.takes_none_of(given):
+            names = ", ".join(f"`{name[:100]}`" for name in list(given)[:3])
+            raise BadRequest(
+                f"The call has no queryData, but {names}, which the model does not take as arguments: "
+                'send the query as {"queryData": {...}}'
+            )
 
 
 def frame(number: int, result: Callable[[], bytes]) -> bytes:
@@ -139,7 +153,7 @@ class Server:
     """Connections of the gateway, and one thread or several for the user's code."""
 
     def __init__(self, listener: socket.socket, answer: Callable[[int, int, bytes], bytes], threads: int) -> None:
-        self._listener, self._answer = listener, timing.timed(answer)
+        self._listener, self._answer, self._process_id = listener, timing.timed(answer), os.getpid()
         #: Which thread of the pool this is, from 0.
         self._own, places = threading.local(), itertools.count()
         self._pool = (
@@ -200,7 +214,13 @@ class Server:
     def _answer_on_thread(self, connection: "Connection", number: int, kind: int, body: bytes) -> None:
         self._tell_others(connection)
         connection.mark(number, self._own.place)
-        connection.send(self._answer(number, kind, body))
+        self._reply(connection, number, kind, body)
+
+    def _reply(self, connection: "Connection", number: int, kind: int, body: bytes) -> None:
+        answer = self._answer(number, kind, body)
+        if os.getpid() != self._process_id:
+            os._exit(0)  # forked by the user's code, which has come back in it, too: it must not read others' calls
+        connection.send(answer)
 
     def _answer_in_turn(self, connection: "Connection") -> None:
         """Answers what waits in a connection, for a while: then other connections have their turn."""
@@ -215,7 +235,7 @@ class Server:
             began = time.monotonic()
             connection.mark(number, 0)
             # Sent before the next call begins: a call that ends this process takes no other's answer along.
-            connection.send(self._answer(number, kind, body))
+            self._reply(connection, number, kind, body)
             now = time.monotonic()
             if now - began > SLOW_S:
                 self._tell_others(connection)

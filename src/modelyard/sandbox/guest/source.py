@@ -92,15 +92,19 @@ def accepts(user_function: Callable[..., object], name: str) -> bool:
     return parameter is not None and parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
 
 
-def keywords(user_function: Callable[..., object], given: Mapping[str, object], taken: int) -> dict[str, object]:
-    """Those of the `given` keyword arguments that the function accepts beside its first `taken` positional ones."""
-    if not given:
-        return {}
-    parameters = _parameters(user_function)
-    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return dict(given)
-    free = list(parameters)[taken:]
-    return {name: value for name, value in given.items() if name in free and accepts(user_function, name)}
+class Keywords:
+    """The keyword arguments that a function takes beside its first `taken` positional ones; looked up once."""
+
+    def __init__(self, user_function: Callable[..., object], taken: int) -> None:
+        parameters = _parameters(user_function)
+        self.takes_any = any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values())
+        self.names = [name for name in list(parameters)[taken:] if accepts(user_function, name)]
+
+    def among(self, given: Mapping[str, object]) -> dict[str, object]:
+        """Those of the given ones that the function takes."""
+        if not given or self.takes_any:
+            return dict(given)
+        return {name: value for name, value in given.items() if name in self.names}
 
 
 def count_required(user_function: Callable[..., object]) -> int:

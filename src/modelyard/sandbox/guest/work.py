@@ -84,7 +84,7 @@ def serve(connection: int, preload: list[str], expected: list[str]) -> None:
 def _answer_next(channel: Channel) -> None:
     task, message, fds, limits = channel.receive()
     limit_resources(limits)
-    work = Work(channel, message, fds)
+    work, process_id = Work(channel, message, fds), os.getpid()
     try:
         function: Callable[[Work], dict[str, object] | None] = tasks.find(task)
         result = function(work)
@@ -94,6 +94,8 @@ def _answer_next(channel: Channel) -> None:
     except BaseException as error:  # noqa: BLE001 - the guest's one door: a failure of user code is an answer
         frame = {"event": "reply", "error": failures.describe(error)}
     flush_output()
+    if os.getpid() != process_id:
+        os._exit(0)  # forked by the user's code, which has come back in it, too: the answer is the first one's
     if not work.answered:
         channel.send(frame)
     elif "error" in frame:
