@@ -170,7 +170,7 @@ def test_an_argument_that_is_nearly_one_is_the_callers_mistake(shared_yard: Yard
     source = "def train():\n    return 1\n\n\ndef predict(model, query, top_k=3):\n    return top_k\n"
     deployment_id, token = workshop.deploy(workshop.make_version(source)), workshop.token()
     assert shared_yard.client().predict(token, deployment_id, {}, top_k=5) == 5
-    with pytest.raises(abacusai.ApiException, match="takes no argument `topK`[.] Did you mean `top_k`") as refused:
+    with pytest.raises(abacusai.ApiException, match=r"takes no argument `topK`\. Did you mean `top_k`") as refused:
         shared_yard.client().predict(token, deployment_id, {}, topK=5)
     assert (refused.value.http_status, refused.value.exception) == (400, "InvalidParameterError")
 
