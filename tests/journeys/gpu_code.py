@@ -132,3 +132,41 @@ def predict(model, query):
     return query
 """
 )
+
+#: One row: what the function sees of a GPU.
+ROWS_ON_GPU = """
+import ctypes
+import glob
+
+import pandas
+
+
+def rows():
+    cards = len([path for path in glob.glob("/dev/nvidia*") if path[11:].isdigit()])
+    return pandas.DataFrame({"cuda": [ctypes.CDLL("libcuda.so.1").cuInit(0)], "cards": [cards]})
+"""
+
+#: Learns nothing from what it reads.
+READS = """
+def train(table):
+    print(table.to_dict("records"))
+
+
+def predict(model, query):
+    return query
+"""
+
+#: y is a; predictions by `predict` say how many cards they see, or fail.
+LEARNS = """
+import glob
+
+
+def train(table):
+    return None
+
+
+def predict(model, query):
+    cards = len([path for path in glob.glob("/dev/nvidia*") if path[11:].isdigit()])
+    assert cards == CARDS, cards
+    return query["a"]
+"""

@@ -6,11 +6,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from modelyard.clock import utc_now
+from modelyard.deployments.records import Deployment
+from modelyard.execution.records import AgentRecord, Run
 from modelyard.gpus import find_gpus
+from modelyard.ids import AgentId
 from modelyard.models.records import ModelVersion
 from tests.batch_predictions.bench import ECHO, Bench
-from tests.journeys.gpu_code import HOLDS_ITS_GPU, LOOKS_FOR_GPUS, ON_GPU
-from tests.models.house import make_model, wait_for_end
+from tests.journeys.gpu_code import HOLDS_ITS_GPU, LEARNS, LOOKS_FOR_GPUS, ON_GPU, READS, ROWS_ON_GPU
+from tests.models.house import make_model, make_table, wait_for_end
+from tests.waiting import wait_until
 from tests.yard import Yard
 
 GPUS = find_gpus()
@@ -60,16 +65,82 @@ def test_trainings_take_turns_on_a_gpu(shared_yard: Yard) -> None:
         assert sum(first <= begin < last for first, last in held) <= len(GPUS)
 
 
+@on_a_gpu
+def test_rows_by_a_gpu_want_a_reader_that_has_one_or_are_made_before(shared_yard: Yard) -> None:
+    group_of_gpu(shared_yard, "on_gpu", ROWS_ON_GPU)
+    model = make_model(shared_yard, functionSourceCode=READS, trainingInputTables=["on_gpu"])
+    version = wait_for_end(shared_yard, model["latestModelVersion"]["modelVersion"])
+    assert version["status"] == "FAILED"
+    assert (
+        "The feature group on_gpu needs a GPU (useGpu), and what asked for its rows reserved none" in version["error"]
+    )
+
+    with_gpu = make_model(shared_yard, functionSourceCode=READS, trainingInputTables=["on_gpu"], useGpu=True)
+    assert printed_by(shared_yard, with_gpu) == "[{'cuda': 0, 'cards': 1}]\n"
+    again = shared_yard.call("retrainModel", modelId=model["modelId"])  # its rows are there now
+    assert printed_by(shared_yard, again) == "[{'cuda': 0, 'cards': 1}]\n"
+
+    alone = group_of_gpu(shared_yard, "by_itself", ROWS_ON_GPU)
+    shared_yard.call("createFeatureGroupVersion", featureGroupId=alone)
+    made = shared_yard.client().describe_feature_group(alone).wait_for_materialization()
+    assert made.latest_feature_group_version.status == "COMPLETE"
+
+
+@on_a_gpu
+@pytest.mark.parametrize("use_gpu", [False, True])
+def test_importance_is_measured_with_the_gpu_that_the_model_asked_for(shared_yard: Yard, use_gpu: bool) -> None:
+    values = [float(x * 37 % 101) for x in range(100)]
+    make_table(shared_yard, f"learnt_{use_gpu}", {"a": values, "b": [1.0, 2.0] * 50, "y": values})
+    model = make_model(
+        shared_yard, functionSourceCode=LEARNS.replace("CARDS", str(int(use_gpu))), useGpu=use_gpu,
+        trainingInputTables=[f"learnt_{use_gpu}"], trainingConfig={"TARGET": "y"},
+    )  # fmt: skip
+    version = wait_for_end(shared_yard, model["latestModelVersion"]["modelVersion"])
+    assert version["status"] == "COMPLETE", version["error"]
+    told = shared_yard.client().get_feature_importance_by_model_version(version["modelVersion"])
+    assert told.permutation_feature_importance["a"] > 1
+    assert told.permutation_feature_importance["b"] == 0
+
+
+@without_one
+def test_a_replica_is_left_to_another_agent_that_has_a_gpu(shared_yard: Yard) -> None:
+    bench = Bench(shared_yard)
+    deployment = bench.deploy(ECHO, bench.table(x=[1]))
+    shared_yard.call("stopDeployment", deploymentId=deployment)
+    other, now = AgentId("0123456789"), utc_now()
+    with shared_yard.database.write() as session:
+        of_deployment = sa.select(Deployment.model_version).where(Deployment.deployment_id == deployment)
+        version = sa.update(ModelVersion).where(ModelVersion.model_version == of_deployment.scalar_subquery())
+        session.execute(version.values(use_gpu=True))
+        session.add(
+            AgentRecord(
+                agent_id=other, machine="another", pid=1, cores=1.0, memory_gib=1.0, gpus=1, started_at=now, seen_at=now
+            )
+        )
+    shared_yard.call("startDeployment", deploymentId=deployment)
+
+    def reasons() -> list[str | None]:
+        with shared_yard.database.read() as session:
+            return list(session.scalars(sa.select(Run.reason).where(Run.kind == "deployments.serve")))
+
+    try:
+        wait_until(lambda: "the model needs a GPU, and this agent has none" in reasons())
+        described = shared_yard.call("describeDeployment", "GET", deploymentId=deployment)
+        assert described["status"] == "DEPLOYING"
+    finally:
+        with shared_yard.database.write() as session:
+            session.execute(sa.delete(AgentRecord).where(AgentRecord.agent_id == other))
+    # Nobody has one any more: that is said, the next time that it is tried.
+    wait_until(lambda: shared_yard.call("describeDeployment", "GET", deploymentId=deployment)["status"] == "FAILED")
+
+
 @without_one
 def test_rows_and_predictions_that_need_a_gpu_say_that_there_is_none(shared_yard: Yard) -> None:
     bench = Bench(shared_yard)
-    group = shared_yard.call(
-        "createFeatureGroupFromFunction", tableName="of_gpu", inputFeatureGroups=[], functionName="rows", useGpu=True,
-        functionSourceCode="def rows():\n    return None\n",
-    )  # fmt: skip
-    shared_yard.call("createFeatureGroupVersion", featureGroupId=group["featureGroupId"])
-    shared_yard.client().describe_feature_group(group["featureGroupId"]).wait_for_materialization()
-    [version] = shared_yard.call("listFeatureGroupVersions", "GET", featureGroupId=group["featureGroupId"])
+    group = group_of_gpu(shared_yard, "of_gpu", "def rows():\n    return None\n")
+    shared_yard.call("createFeatureGroupVersion", featureGroupId=group)
+    shared_yard.client().describe_feature_group(group).wait_for_materialization()
+    [version] = shared_yard.call("listFeatureGroupVersions", "GET", featureGroupId=group)
     assert (version["status"], version["error"]) == ("FAILED", f"The feature group of_gpu {NONE}")
 
     deployment = bench.deploy(ECHO, bench.table(x=[1]))
@@ -82,6 +153,15 @@ def test_rows_and_predictions_that_need_a_gpu_say_that_there_is_none(shared_yard
     described = shared_yard.call("describeDeployment", "GET", deploymentId=deployment)
     assert described["status"] == "FAILED"
     assert NONE in str(described)
+
+
+def group_of_gpu(yard: Yard, name: str, source: str) -> str:
+    """The id of a feature group whose function asks for a GPU; nothing is made yet."""
+    group = yard.call(
+        "createFeatureGroupFromFunction", tableName=name, inputFeatureGroups=[], functionName="rows", useGpu=True,
+        functionSourceCode=source,
+    )  # fmt: skip
+    return str(group["featureGroupId"])
 
 
 def printed_by(yard: Yard, model: dict[str, Any]) -> str:
