@@ -165,8 +165,9 @@ def group_of_gpu(yard: Yard, name: str, source: str) -> str:
 
 
 def printed_by(yard: Yard, model: dict[str, Any]) -> str:
-    """What the model's training has printed, once it has ended well."""
+    """What the model's code has printed in its training, once that has ended well."""
     version = wait_for_end(yard, model["latestModelVersion"]["modelVersion"])
     assert version["status"] == "COMPLETE", version["error"]
     [logs] = yard.call("getTrainingLogs", "GET", modelVersion=version["modelVersion"], stdout=True)
-    return str(logs["stdout"])
+    lines = str(logs["stdout"]).splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("modelyard: "))  # of its environment
