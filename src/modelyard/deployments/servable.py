@@ -52,7 +52,7 @@ def servable(session: Session, settings: Settings, deployment: Deployment, versi
 
 def _refuse_without_gpu(session: Session, settings: Settings) -> None:
     if largest_agent(session, settings).gpus:
-        raise Retry("the model needs a GPU, and this agent has none", after_s=5)
+        raise Retry("the model needs a GPU, and this agent has none", after_s=1)
     raise ConflictError(f"The model {NONE_HERE}")
 
 
