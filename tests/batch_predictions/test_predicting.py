@@ -45,6 +45,13 @@ def test_initialize_is_called_once_and_what_it_gives_is_the_model(bench: Bench) 
     assert logs["warnings"] == []
 
 
+def test_what_the_training_imported_first_is_imported_before_the_rows_come(bench: Bench) -> None:
+    source = "import joblib\nimport sys\n\n\ndef train(*tables):\n    return 1\n\n\ndef predict(model, query):\n"
+    source += "    names = list(sys.modules)\n    return names.index('joblib') < names.index('modelyard_guest.train')\n"
+    version = bench.predict(bench.deploy(source, bench.table(x=[1])))
+    assert [line["prediction"] for line in bench.lines(version)] == [True]
+
+
 def test_arguments_reach_the_function_as_far_as_it_accepts_them(bench: Bench) -> None:
     source = "def train():\n    return 1\n\n\ndef predict(model, query, factor=1):\n    return query['x'] * factor\n"
     deployment_id = bench.deploy(source)

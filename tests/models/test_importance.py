@@ -91,6 +91,16 @@ def test_the_official_client_is_told_which_columns_matter_and_how(shared_yard_of
     assert metrics["targetColumn"] == "y"
 
 
+def test_what_the_training_imported_first_is_imported_before_the_rows_come(shared_yard: Yard) -> None:
+    before = "    names = list(sys.modules)\n    assert names.index('joblib') < names.index('modelyard_guest.train')\n"
+    source = "import joblib\nimport sys\n" + SOURCE.replace("    return {", f"{before}    return {{")
+    source = source.replace("def predict_many(", "def unused(")
+    make_table(shared_yard, "first", numbers(20))
+    given = {"functionSourceCode": source, "predictManyFunctionName": None, "trainingConfig": {"TARGET": "y"}}
+    version = trained(shared_yard, "first", **given)
+    assert ask(shared_yard, version)["details"]["metric"] == "R2"
+
+
 def test_it_is_measured_once_and_goes_with_its_version(shared_yard: Yard) -> None:
     make_table(shared_yard, "once", numbers())
     version = trained(shared_yard, "once", trainingConfig={"KWARGS": {"target": "y"}})

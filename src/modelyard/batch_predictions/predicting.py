@@ -222,9 +222,9 @@ class _Batch:
 
     def _hire(self) -> Guest:
         """A guest with the model brought to life in it, and the table."""
-        limits, name = _limits(self._run, self._work.served, self._size), f"predict {self._work.version}"
-        sandbox = self._run.parts.get(Sandbox)
-        guest = sandbox.start(self._environment.interpreter, limits, on_output=self._run.log, name=name)
+        served, interpreter, name = self._work.served, self._environment.interpreter, f"predict {self._work.version}"
+        limits, sandbox = _limits(self._run, served, self._size), self._run.parts.get(Sandbox)
+        guest = sandbox.start(interpreter, limits, on_output=self._run.log, name=name, code=served.code_names)
         try:
             with _files(self._run, self._work) as descriptors:  # its own: guests share no place in a file
                 begun = self._call(guest, "predict_table", self._opening(), _Opened, descriptors)

@@ -81,7 +81,7 @@ def of_model(settings: Settings, served: Deployable) -> Servable:
         lock=served.lock,
         is_thread_safe=served.is_thread_safe,
         limits=_limits(settings, served.cpu_size, served.memory_gib, use_gpu=served.use_gpu),
-        code=served.code.names(served.model_id, served.modules, is_loaded=True),
+        code=served.code_names,
     )
 
 

@@ -99,6 +99,11 @@ class Deployable:
     #: The tables of the training, as it read them, if `predict` takes them too; else none.
     tables: tuple[TableVersion, ...] = ()
 
+    @property
+    def code_names(self) -> tuple[str, ...]:
+        """Under which the sandbox learns what it imports where it is loaded; see `Code.names`."""
+        return self.code.names(self.model_id, self.modules, is_loaded=True)
+
 
 def get_model(session: Session, organization_id: OrganizationId, model_id: ModelId) -> Model:
     """The model; DataNotFoundError if the organisation has none of that id."""

@@ -94,18 +94,19 @@ class Sandbox:
     def start(
         self, interpreter: Interpreter, limits: Limits, *, preload: Sequence[str] = PRELOAD,
         on_output: Listener | None = None, name: str = "guest", readonly: Mapping[str, Path] | None = None,
-        code: Sequence[str] = (),
+        code: Sequence[str] = (), recurs: bool = False,
     ) -> Guest:  # fmt: skip
         """A booted guest that waits for a task: a warm one if there is one, else a fresh one.
 
         `code` are names under which its imports may have been learnt, the best first: it may have made these already.
+        For what `recurs` guests are kept waiting from the second time on.
         Raises SandboxUnavailable where there are no walls, GuestNotStarted if its Python does not come up.
         """
         kind = kind_of(interpreter, limits, tuple(preload), self._imports_of(code, interpreter))
         if readonly:
             guest = self._boot(kind, limits, name, readonly)
-        else:  # trainings and replicas, which have a code, come again
-            guest = self._warm.get(kind, limits, name, recurs=bool(code))
+        else:
+            guest = self._warm.get(kind, limits, name, recurs=recurs)
         guest.name = name
         guest.adopt(limits, on_output)
         return guest
@@ -117,11 +118,14 @@ class Sandbox:
         preload: Sequence[str] = PRELOAD, name: str = "guest", on_steps: StepListener | None = None,
         code: Sequence[str] = (),
     ) -> Outcome[Collected]:  # fmt: skip
-        """One task in one guest, which is dead and gone afterwards. `code` as for `start`; its imports are learnt.
+        """One task in one guest, which is dead and gone afterwards. `code` as for `start`; its imports are learnt, and
+        what has one recurs.
 
         `collect(guest, result)` runs after a result, when the guest's processes are dead and its files lie still.
         """
-        guest = self.start(interpreter, limits, preload=preload, on_output=on_output, name=name, code=code)
+        guest = self.start(
+            interpreter, limits, preload=preload, on_output=on_output, name=name, code=code, recurs=bool(code)
+        )
         try:
             reply = guest.call(task, message, fds, cancelled=cancelled, on_steps=on_steps)
             guest.stop()

@@ -42,7 +42,10 @@ def start(
     """Starts a replica and waits until it is ready, `initialize` done; ReplicaFailed when it can't be brought up."""
     replica_id = ReplicaId(new_id())
     sandbox = parts.get(Sandbox)
-    guest = sandbox.start(interpreter, served.limits, on_output=say, name=f"replica {replica_id}", code=served.code)
+    guest = sandbox.start(
+        interpreter, served.limits, on_output=say, name=f"replica {replica_id}", code=served.code,
+        recurs=bool(served.code),
+    )  # fmt: skip
     try:
         place = ReplicaSocket(settings, replica_id)
     except OSError:

@@ -107,7 +107,10 @@ def _measure(run: RunContext, work: _Work, environment: Environment) -> FeatureI
     try:
         with environment.hold(), _files(run, work) as descriptors:
             name = f"importance {work.served.model_version}"
-            guest = sandbox.start(environment.interpreter, _limits(run, work.served), on_output=run.log, name=name)
+            guest = sandbox.start(
+                environment.interpreter, _limits(run, work.served), on_output=run.log, name=name,
+                code=work.served.code_names,
+            )  # fmt: skip
             try:
                 shape = _Conversation(run, work, guest).hold(descriptors)
             finally:
