@@ -48,8 +48,7 @@ def test_an_import_whose_agent_is_killed_is_made_again_and_ends_once(settings: S
             time.sleep(0.3)
             first.send_signal(signal.SIGKILL)
             first.wait()
-        time.sleep(1)
-        assert guests(settings.home) == []
+        wait_until(lambda: guests(settings.home) == [])
         assert status() == "IMPORTING"
         assert yard.call("getDatasetSchema", "GET", datasetId=upload["datasetId"]) == []
         with agent_process(yard.settings):

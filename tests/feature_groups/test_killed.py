@@ -10,6 +10,7 @@ from modelyard.execution import Run, RunState
 from modelyard.settings import Settings
 from tests.agents import agent_process, guests
 from tests.feature_groups.conftest import Tables
+from tests.waiting import wait_until
 from tests.yard import Yard
 
 pytestmark = pytest.mark.sandbox
@@ -29,8 +30,7 @@ def test_what_a_killed_agent_was_making_is_made_again_ancestors_too(settings: Se
             time.sleep(1)
             first.send_signal(signal.SIGKILL)
             first.wait()
-        time.sleep(1)
-        assert guests(settings.home) == []
+        wait_until(lambda: guests(settings.home) == [])
         assert [each.status for each in tables.versions(ancestor)] == ["GENERATING"]
         with agent_process(yard.settings):
             ended = tables.wait(version_id)

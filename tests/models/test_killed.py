@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 
 import pytest
 from sqlalchemy import select
@@ -13,6 +12,7 @@ from modelyard.models.records import ModelVersion
 from modelyard.settings import Settings
 from tests.agents import agent_process, guest_processes, guests
 from tests.models.house import make_model, wait_for_end, wait_for_words
+from tests.waiting import wait_until
 from tests.yard import Yard
 
 pytestmark = pytest.mark.sandbox
@@ -51,8 +51,7 @@ def test_a_training_whose_agent_is_killed_is_made_again_and_ends_once(settings: 
             wait_for_words(yard, version, "begun")
             first.send_signal(signal.SIGKILL)
             first.wait()
-        time.sleep(1)
-        assert guests(settings.home) == []
+        wait_until(lambda: guests(settings.home) == [])
         between = yard.call("describeModelVersion", "GET", modelVersion=version)
         assert between["status"] == "TRAINING"
         assert between["partialComplete"] is False
