@@ -29,6 +29,8 @@ _MANY_PIECES, _ONE_BY_ONE_PIECES = (8, 16_384), (16, 256)
 _CELLS, _BYTES = 4_000_000, 64 * 1024**2
 #: Seconds after which what was kept is made durable; each time costs two waits for the disk.
 _SETTLE_S = 0.25
+#: Bytes after which the disk begins to write, so that little is left to wait for.
+_BEGIN_BYTES = 4 * 1024**2
 #: Predictions begin at multiples of this, as whoever maps them likes it.
 _ALIGNED = 64
 
@@ -122,7 +124,7 @@ class KeptChunks:
         self._path, self._journal_path = self._folder / f"{attempt}.data", self._folder / f"{attempt}.journal"
         self._data: BinaryIO | None = None
         self._journal: BinaryIO | None = None
-        self._size = 0
+        self._size = self._begun = 0
         self._lines: list[bytes] = []
         self._since = time.monotonic()
 
@@ -141,6 +143,10 @@ class KeptChunks:
         data, kept = self._opened(), Kept(chunk, self._path, self._size, size, told)
         _copy(stream.fileno(), data.fileno(), place, self._size)
         self._size += -(-size // _ALIGNED) * _ALIGNED
+        if self._size - self._begun >= _BEGIN_BYTES:
+            # Linux has the disk write such pages, waits for nothing, and keeps those that are not written yet.
+            os.posix_fadvise(data.fileno(), self._begun, self._size - self._begun, os.POSIX_FADV_DONTNEED)
+            self._begun = self._size
         self._lines.append(msgspec.json.encode(_Line(chunk.number, kept.offset, size, told)) + b"\n")
         return kept
 

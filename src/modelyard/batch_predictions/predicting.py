@@ -9,6 +9,7 @@ memory; where that is too little, one of them goes on with all of it.
 import contextlib
 import os
 import time
+import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, NamedTuple, TypeVar
@@ -95,7 +96,6 @@ class _Part(Told, frozen=True):
 
 class _Answered(msgspec.Struct, frozen=True):
     path: str
-    size: int
     done: list[_Part]
     error: WireError | None
 
@@ -105,6 +105,27 @@ class _Done(NamedTuple):
 
     parts: list[_Part]
     stream: IO[bytes]
+    #: Which of the guest's files that is.
+    files: "_Files"
+    number: int
+
+
+class _Files:
+    """A guest's files for its answers, by number; one that was copied is written again, since new ones cost more."""
+
+    def __init__(self) -> None:
+        self._free, self._count = list[int](), 0
+
+    def take(self) -> int:
+        """One that nobody reads."""
+        if self._free:
+            return self._free.pop()
+        self._count += 1
+        return self._count
+
+    def give_back(self, number: int) -> None:
+        """It has been read; called from another thread."""
+        self._free.append(number)
 
 
 def find_environment(run: RunContext, served: Deployable) -> Environment:
@@ -160,6 +181,7 @@ class _Batch:
         self._used = Usage()
         #: What a guest that was ready worked, and what it took to make the last chunks durable.
         self._predicting_s = self._settling_s = 0.0
+        self._files = weakref.WeakKeyDictionary[Guest, _Files]()
 
     def predict(self) -> Predicted:
         """Every chunk that is missing."""
@@ -212,6 +234,7 @@ class _Batch:
                 place = part.offset, part.size
                 kept[number] = self._kept.keep(self._chunks[number], found.stream, place, told)
                 self._counts = Counts(self._counts.total + told.rows, self._counts.failed + told.failed)
+        found.files.give_back(found.number)
         return kept
 
     def _settle(self) -> None:
@@ -237,7 +260,10 @@ class _Batch:
 
     def _ask(self, guest: Guest, numbers: list[int]) -> Asked[_Done]:
         chunks = [self._chunks[number] for number in numbers]
-        asked: JsonObject = {"chunks": [[each.start, each.rows] for each in chunks], "within_s": _WITHIN_S}
+        files = self._files.setdefault(guest, _Files())
+        number = files.take()
+        places = [[each.start, each.rows] for each in chunks]
+        asked: JsonObject = {"chunks": places, "within_s": _WITHIN_S, "file": number}
         answered = self._call(guest, "predict_chunks", asked, _Answered)
         stream = guest.open(answered.path)
         try:
@@ -246,7 +272,7 @@ class _Batch:
             stream.close()
             raise
         error = guest.told(answered.error) if answered.error is not None else None
-        return Asked(_Done(answered.done, stream), len(answered.done), error)
+        return Asked(_Done(answered.done, stream, files, number), len(answered.done), error)
 
     def _check(self, answered: _Answered, chunks: Sequence[Chunk], size: int) -> None:
         """Raises unless what the guest says can be: a guest may be anybody's code."""

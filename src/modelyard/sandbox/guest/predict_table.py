@@ -2,8 +2,8 @@
 
 `predict_table` brings the model to life, once, and maps the table; each `predict_chunks` then predicts as many of the
 chunks that it names as a moment allows, and leaves their predictions in one file (`predictions`), which the host opens
-before it asks for more. So memory holds no more than one chunk, several guests share a table, and a chunk that was kept
-is never predicted again.
+before it asks for more, and names again only when it has copied it. So memory holds no more than one chunk, several
+guests share a table, and a chunk that was kept is never predicted again.
 """
 
 import functools
@@ -11,16 +11,19 @@ import mmap
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from . import failures, frames, model, predictions
 
 if TYPE_CHECKING:
     from .work import Work
 
-#: Where the predictions of the newest chunks lie, relative to the working directory.
+#: Where the predictions of the newest chunks lie, relative to the working directory: in files that have numbers.
 FOLDER = ".modelyard/predictions"
-PATH = f"{FOLDER}/chunks"
+#: A larger file is removed instead of written again: several of them would be much of the scratch space.
+_REUSED_BYTES = 32 * 1024**2
+#: Small pieces, of which Arrow makes many, are written together.
+_BUFFER_BYTES = 16 * 1024
 #: Each chunk's predictions begin at a multiple of this.
 _ALIGNED = 64
 #: Of the table so much is handed to a function before what it wrote into its rows is forgotten.
@@ -68,19 +71,16 @@ def predict_table(work: "Work") -> dict[str, object]:
 
 
 def predict_chunks(work: "Work") -> dict[str, object]:
-    """Message: chunks (pairs of start and rows), within_s. The first is predicted, and more while there is time.
+    """Message: chunks (pairs of start and rows), within_s, file (its number). The first is predicted, and more in time.
 
-    The answer says of each that was predicted what became of it, and where in the file at PATH its predictions lie.
-    What was raised for the first is raised; for a later one it is told, since those before it are of use.
+    The answer says of each that was predicted what became of it, and where in the file its predictions lie. What was
+    raised for the first is raised; for a later one it is told, since those before it are of use.
     """
-    import pyarrow
-
     message: dict[str, Any] = work.message
     ends, done = time.monotonic() + float(message["within_s"]), list[dict[str, object]]()
     error: dict[str, object] | None = None
-    if os.path.exists(PATH):
-        os.unlink(PATH)  # the host may still read it
-    with pyarrow.OSFile(PATH, "wb") as file:
+    path = f"{FOLDER}/{int(message['file'])}"
+    with _opened(path) as file:
         for start, rows in message["chunks"]:
             if done and time.monotonic() >= ends:
                 break
@@ -91,7 +91,14 @@ def predict_chunks(work: "Work") -> dict[str, object]:
                     raise
                 error = failures.describe(raised)
                 break
-    return {"path": PATH, "size": os.path.getsize(PATH), "done": done, "error": error}
+    return {"path": path, "done": done, "error": error}
+
+
+def _opened(path: str) -> IO[bytes]:
+    """The file, to be written from its beginning on, over what is there: its pages are in memory already."""
+    if os.path.exists(path) and os.path.getsize(path) > _REUSED_BYTES:
+        os.unlink(path)
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb", buffering=_BUFFER_BYTES)
 
 
 def _keep_memory() -> None:
@@ -105,7 +112,7 @@ def _keep_memory() -> None:
     numpy.empty(_LARGEST_KEPT_BYTES, numpy.uint8)
 
 
-def _predict(batch: _Batch, start: int, rows: int, file: Any) -> dict[str, object]:
+def _predict(batch: _Batch, start: int, rows: int, file: IO[bytes]) -> dict[str, object]:
     failed = predictions.Failures(start)
     find = _many if batch.model.has_predict_many else _one_by_one
     found = find(batch, start, rows, failed)

@@ -5,6 +5,7 @@ of a table; they cost next to nothing, however many. All else is one JSON text a
 """
 
 import base64
+import functools
 import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -88,14 +89,22 @@ def write(file: Any, found: Any, failed: Failures, *, wants_fields: bool) -> Wri
     if array is None:
         fields, schema = _write_json(file, found, failed, wants_fields=wants_fields), ""
     else:
-        described = pyarrow.schema([(PREDICTION, array.type)])
+        described, schema = _described(array.type)
         with pyarrow.ipc.new_stream(file, described) as out:
             out.write_batch(pyarrow.RecordBatch.from_arrays([array], schema=described))
         fields = [[field.name] for field in array.type] if _is_struct(array.type) else [[]]
-        schema = base64.b64encode(described.serialize()).decode()
     if failed.rows:
         _write_errors(file, failed)
     return Written(fields if wants_fields else [], schema)
+
+
+@functools.lru_cache
+def _described(kind: "pyarrow.DataType") -> "tuple[pyarrow.Schema, str]":
+    """The schema of predictions of that type, and the same in base64; most chunks have that of the one before."""
+    import pyarrow
+
+    schema = pyarrow.schema([(PREDICTION, kind)])
+    return schema, base64.b64encode(schema.serialize()).decode()
 
 
 def read(descriptor: int, offset: int, size: int) -> Predictions:
