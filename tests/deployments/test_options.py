@@ -22,11 +22,11 @@ def test_only_what_is_named_changes_and_null_takes_it_back() -> None:
     ("changes", "said"),
     [
         ({"maxReplica": 2}, "did you mean maxReplicas"),
-        ({"minReplicas": 0}, "minReplicas: Expected `int` >= 1"),
+        ({"minReplicas": 0}, "minReplicas is 0; expected `int` >= 1"),
         ({"minReplicas": 3, "maxReplicas": 2}, "minReplicas is 3 and maxReplicas 2"),
-        ({"idleTimeoutS": "soon"}, "idleTimeoutS: Expected `float | null`, got `str`"),
-        ({"targetQueue": 0}, "targetQueue: Expected `float` > 0"),
-        ({"maxBatchSize": 1.5}, "maxBatchSize: Expected `int`"),
+        ({"idleTimeoutS": "soon"}, "idleTimeoutS is 'soon'; expected `float | null`, got `str`"),
+        ({"targetQueue": 0}, "targetQueue is 0; expected `float` > 0"),
+        ({"maxBatchSize": 1.5}, "maxBatchSize is 1.5; expected `int`"),
     ],
 )
 def test_what_can_not_be_is_refused_by_name(changes: dict[str, object], said: str) -> None:

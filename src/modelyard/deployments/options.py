@@ -6,6 +6,7 @@ adds a field here, with its bounds, and nothing else.
 """
 
 import difflib
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
@@ -77,7 +78,7 @@ def change_options(stored: JsonObject | None, changes: JsonObject) -> JsonObject
     try:
         options = msgspec.convert(changed, DeploymentOptions)
     except msgspec.ValidationError as error:
-        raise InvalidParameterError(f"An option can't be used: {_plainly(str(error))}") from error
+        raise InvalidParameterError(f"An option can't be used: {_plainly(str(error), changes)}") from error
     _check(options)
     given: JsonObject = msgspec.to_builtins(options)
     return {name: value for name, value in given.items() if name in changed}
@@ -89,7 +90,8 @@ def _check(options: DeploymentOptions) -> None:
         raise InvalidParameterError(f"minReplicas is {least} and maxReplicas {most}; there can't be fewer at most")
 
 
-def _plainly(message: str) -> str:
-    """The sentence with the option's name in front: msgspec says `... - at `$.name``."""
+def _plainly(message: str, changes: Mapping[str, object]) -> str:
+    """The sentence with the option and what was given in front: msgspec says `... - at `$.name``."""
     said, _, place = message.partition(" - at `$.")
-    return f"{place.rstrip('`')}: {said}" if place else said
+    name = place.rstrip("`")
+    return f"{name} is {changes[name]!r:.100}; {said[:1].lower()}{said[1:]}" if name in changes else said
