@@ -56,13 +56,13 @@ def test_arguments_reach_the_function_as_far_as_it_accepts_them(bench: Bench) ->
     source = "def train():\n    return 1\n\n\ndef predict(model, query, factor=1):\n    return query['x'] * factor\n"
     deployment_id = bench.deploy(source)
     given = {"factor": 3, "other": 4, "problemType": "trainable_plug_and_play", "forEval": None}
-    version = bench.predict(
-        deployment_id,
-        batchPredictionArgs=given,
-        inputFeatureGroups={"DATA": bench.group_id(bench.table(x=[1, 2]))},
-    )
+    rows = {"DATA": bench.group_id(bench.table(x=[1, 2]))}
+    version = bench.predict(deployment_id, batchPredictionArgs=given, inputFeatureGroups=rows)
     assert [line["prediction"] for line in bench.lines(version)] == [3, 6]
     assert version["batchPredictionArgs"] == given
+    misspelt = bench.predict(deployment_id, batchPredictionArgs={"facter": 3}, inputFeatureGroups=rows)
+    assert (misspelt["status"], misspelt["failedPredictions"]) == ("FAILED", 0)
+    assert "The model takes no argument `facter`. Did you mean `factor`?" in misspelt["error"]
 
 
 def test_a_wrong_number_of_results_is_told_with_both_numbers(bench: Bench) -> None:

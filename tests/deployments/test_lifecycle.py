@@ -142,6 +142,27 @@ def test_stop_refuses_calls_and_start_takes_them_again(shared_yard: Yard, worksh
     wait_until(lambda: ask(shared_yard, token, deployment_id, {}).status_code == 404)
 
 
+@pytest.mark.parametrize(("action", "verb"), [("stopDeployment", "POST"), ("deleteDeployment", "DELETE")])
+def test_calls_under_way_end_when_their_deployment_does(
+    shared_yard: Yard, workshop: Workshop, action: str, verb: str
+) -> None:
+    deployment_id, token = workshop.deploy(workshop.make_version(CRASHES)), workshop.token()
+    statuses: list[int] = []
+
+    def call() -> None:
+        statuses.append(ask(shared_yard, token, deployment_id, {"sleep": 1.0}).status_code)
+
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: shared_yard.load_of(deployment_id) == 3)
+    shared_yard.call(action, verb, deploymentId=deployment_id)
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 3
+    assert ask(shared_yard, token, deployment_id, {}).status_code in (404, 409)
+
+
 def test_an_initialize_that_raises_fails_the_deployment_with_its_traceback(
     shared_yard: Yard, workshop: Workshop
 ) -> None:

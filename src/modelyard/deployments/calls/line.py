@@ -131,6 +131,8 @@ class Line:
         if not self._links:
             if self._elsewhere is not None:
                 self._elsewhere.place(call)
+            elif self._retired:
+                raise self._deleted()
             else:
                 self._room.keep(call)
             return
@@ -268,7 +270,10 @@ class Line:
         links, self._links = self._links, []
         for link in links:
             link.retire()
-        self.close(NotReadyError(f"Deployment {self.route.deployment_id} has been deleted"))
+        self.close(self._deleted())
+
+    def _deleted(self) -> NotReadyError:
+        return NotReadyError(f"Deployment {self.route.deployment_id} has been deleted")
 
     def _may_try(self, replica_id: ReplicaId) -> bool:
         return time.monotonic() - self._broken.get(replica_id, -RECONNECT_S) >= RECONNECT_S

@@ -155,7 +155,7 @@ class Serving:
             with self.run.transaction() as session:
                 following.follow(session, self.deployment_id, newer)
         for replica_id, keeper in up.items():
-            if replica_id not in wanted:
+            if is_wanted and replica_id not in wanted:  # of one that is not, calls under way end first
                 keeper.condemn(replica_id)
         return is_wanted
 

@@ -61,6 +61,8 @@ def predict_table(work: "Work") -> dict[str, object]:
     table_fd, *rest = work.fds
     work.started()
     loaded = model.load(message, rest)
+    if wrong := loaded.misspelt(message.get("arguments") or {}):
+        raise failures.Refused(wrong, "InvalidParameterError")
     table, mapping = frames.read_arrow(table_fd)
     with_frames = loaded.has_predict_many and loaded.many_form == "pandas"
     rows = frames.PandasRows(table, mapping) if with_frames else None
