@@ -2,7 +2,8 @@
 
 Models are written into the database as the platform writes them, one of them with its versions, and the versions of all
 others by the database itself, as copies of those. Then one caller asks the real gateway, action after action, on SQLite
-and on PostgreSQL. All models are in one project, which is as large as a list can be.
+and on PostgreSQL. All models are in one project, which is as large as a list can be. The budget is for the platform's
+part, until the last byte is there; reading half a megabyte of JSON is the caller's, and shown beside it.
 """
 
 import time
@@ -51,8 +52,10 @@ def _measured(name: str, url: str | None, sizes: list[int]) -> Iterator[Row]:
             _fill(database, project_id, there, size)
             there = size
             for what, parameters in _asked(project_id, size).items():
-                took = sorted(_milliseconds(house, what.partition(" ")[0], parameters) for _ in range(CALLS))
-                yield at_most(f"{what}, {size:,} models, {name}, p50", percentile(took, 0.5), BUDGET_MS, "ms")
+                took = [_milliseconds(house, what.partition(" ")[0], parameters) for _ in range(CALLS)]
+                answered, read = (percentile([each[at] for each in took], 0.5) for at in (0, 1))
+                row = f"{what}, {size:,} models, {name}, p50"
+                yield at_most(row, answered, BUDGET_MS, "ms", against=f"{read:.3g} ms until it was read, too")
         database.close()
 
 
@@ -68,10 +71,13 @@ def _asked(project_id: str, size: int) -> dict[str, dict[str, str]]:
     }
 
 
-def _milliseconds(house: House, what: str, parameters: dict[str, str]) -> float:
+def _milliseconds(house: House, what: str, parameters: dict[str, str]) -> tuple[float, float]:
+    """Until the answer's last byte was there, and until the official client's library had read its JSON."""
     start = time.perf_counter()
-    house.call(what, **parameters)
-    return (time.perf_counter() - start) * 1000
+    answer = house.ask(what, **parameters)
+    answered = time.perf_counter()
+    assert answer.json()["success"], answer.text[:500]
+    return (answered - start) * 1000, (time.perf_counter() - start) * 1000
 
 
 def _fill(database: Database, project_id: str, begin: int, end: int) -> None:

@@ -14,4 +14,8 @@ def utc_now() -> datetime:
 
 def iso(moment: datetime | None) -> str | None:
     """`2021-11-24T19:31:03+00:00`, as the hosted service prints it; None stays None."""
-    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds")
+    if moment is None:
+        return None
+    if moment.tzinfo is not UTC:  # what a database gave is in UTC, and lists print thousands
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="seconds")

@@ -82,6 +82,7 @@ def test_columns_whose_values_differ_get_no_dictionary(tmp_path: Path, monkeypat
             if not group.column(at).has_dictionary_page
         }
         assert plain == {"measured", "key.x", "flag"}
+        assert not any(group.column(at).is_stats_set for at in range(group.num_columns))  # nobody reads them
 
 
 def test_what_repeats_is_reckoned_by_what_it_takes_in_memory(tmp_path: Path) -> None:
