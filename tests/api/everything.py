@@ -94,6 +94,7 @@ MEANING_IN: dict[tuple[str, str], Callable[[Everything], object]] = {
     ("listFeatureGroups", "startAfterId"): one("featureGroupId"),
     ("listProjectFeatureGroups", "startAfterId"): one("featureGroupId"),
     ("listModels", "startAfterId"): one("modelId"),
+    ("listDeployments", "startAfterId"): one("deploymentId"),
     ("listModelVersions", "startAfterVersion"): one("modelVersion"),
     ("listDatasetVersions", "startAfterVersion"): one("datasetVersion"),
     ("listFeatureGroupVersions", "startAfterVersion"): one("featureGroupVersion"),

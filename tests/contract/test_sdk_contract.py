@@ -81,7 +81,10 @@ NEEDED = [
 
 #: Parameters of ours that the client doesn't send: what its older releases or the documentation send, and the pages of
 #: lists that it takes as a whole.
-EXTRA: dict[str, set[str]] = {"listModels": {"limit", "startAfterId"}}
+EXTRA: dict[str, set[str]] = {
+    "listModels": {"limit", "startAfterId"},
+    "listDeployments": {"limit", "startAfterId"},
+}
 
 
 def test_how_many_of_the_clients_actions_exist() -> None:
