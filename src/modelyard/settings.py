@@ -201,7 +201,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         try:
             settings = msgspec.convert(values, cls, strict=False, dec_hook=_decode)
         except msgspec.ValidationError as error:
-            raise ValueError(f"a setting has a value that can't be used: {error}") from error
+            raise ValueError(_plainly(str(error), values)) from error
         return msgspec.structs.replace(settings, home=settings.home.expanduser().absolute())
 
     @property
@@ -222,6 +222,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 def _is_list(kind: object) -> bool:
     return getattr(kind, "__origin__", None) is tuple
+
+
+def _plainly(message: str, values: Mapping[str, object]) -> str:
+    """The sentence with the variable and its value in front: msgspec says `... - at `$.name``."""
+    said, _, place = message.partition(" - at `$.")
+    field = place.rstrip("`").partition("[")[0]
+    if field not in values:
+        return f"a setting has a value that can't be used: {message}"
+    return f"{PREFIX}{field.upper()} is {str(values[field])[:100]!r}; {said[:1].lower()}{said[1:]}"
 
 
 def _split(text: str, kind: object) -> list[str]:

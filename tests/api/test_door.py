@@ -114,6 +114,17 @@ def test_a_foreign_host_name_and_a_foreign_origin_are_refused(shared_yard: Yard)
     assert lured.status_code == 403
 
 
+def test_json_is_json_although_curl_calls_every_body_a_form(shared_yard: Yard) -> None:
+    headers = {"apiKey": shared_yard.key, "content-type": "application/x-www-form-urlencoded"}
+    url = f"{shared_yard.url}/api/v0/createProject"
+    for body in (b' {"name": "By curl", "useCase": "PYTHON_MODEL"}', b"name=By+form&useCase=PYTHON_MODEL"):
+        answer = requests.post(url, data=body, headers=headers, timeout=10)
+        assert answer.status_code == 200, answer.text
+    broken = requests.post(url, data=b'{"name": "By', headers=headers, timeout=10)
+    assert (broken.status_code, broken.json()["errorType"]) == (400, "InvalidRequest")
+    assert "not valid JSON" in broken.json()["error"]
+
+
 @pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/api/v0/predict", 405), ("/nowhere", 404)])
 def test_head_is_answered_by_a_head_alone_and_the_connection_stays(shared_yard: Yard, path: str, status: int) -> None:
     with requests.Session() as session:

@@ -148,13 +148,18 @@ def test_every_call_is_logged_with_its_request_id_and_none_can_forge_a_line(serv
     assert "\nforged" not in served.log
 
 
-def test_a_setting_that_is_none_is_told_in_one_line(home: Path) -> None:
-    variables = environment(home) | {"MODELYARD_PROT": "1"}
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("MODELYARD_PROT", "1", "MODELYARD_PROT is not a setting; see `modelyard doctor --settings`"),
+        ("MODELYARD_PORT", "abc", "MODELYARD_PORT is 'abc'; expected `int`, got `str`"),
+    ],
+)
+def test_a_setting_that_is_none_is_told_in_one_line(home: Path, variable: str, value: str, said: str) -> None:
+    variables = environment(home) | {variable: value}
     failed = subprocess.run([*COMMAND, "serve"], env=variables, capture_output=True, text=True, check=False)
     assert failed.returncode == 1
-    assert failed.stderr.splitlines() == [
-        "modelyard: MODELYARD_PROT is not a setting; see `modelyard doctor --settings`"
-    ]
+    assert failed.stderr.splitlines() == [f"modelyard: {said}"]
 
 
 def test_one_more_agent_joins_and_ends_by_ctrl_c(served: Served) -> None:

@@ -7,7 +7,7 @@ as `Text`, since there everything is text, lists and objects are JSON text, and 
 
 import functools
 import tempfile
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -35,11 +35,15 @@ async def wire_values(request: Request, settings: Settings) -> AsyncIterator[dic
     check_encoding(request.headers.raw)
     values: dict[str, Wire] = _texts(request.query_params.multi_items())
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in FORMS:
-        async with _form(request, settings, kind) as fields:
+    limit = settings.part_limit + CHUNK if kind == FORMS[0] else settings.body_limit
+    check_length(request, limit)
+    begins, body = await _beginning(_chunks(request, limit))
+    # curl says of every body that it is a form.
+    if kind == FORMS[0] or (kind == FORMS[1] and begins != b"{"):
+        async with _form(request, settings, kind, body) as fields:
             yield values | fields
     else:
-        yield values | await _json(request, settings)
+        yield values | await _json(body)
 
 
 def _texts(items: Iterable[tuple[str, str]]) -> dict[str, Wire]:
@@ -54,12 +58,33 @@ def _texts(items: Iterable[tuple[str, str]]) -> dict[str, Wire]:
     return values
 
 
-async def _json(request: Request, settings: Settings) -> dict[str, Wire]:
-    check_length(request, settings.body_limit)
+async def _chunks(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
     try:
-        body = b"".join([chunk async for chunk in limited(request, settings.body_limit)])
+        async for chunk in limited(request, limit):
+            yield chunk
     except ClientDisconnect:
         raise InvalidRequest("The connection was closed before the body had arrived") from None
+
+
+async def _beginning(chunks: AsyncGenerator[bytes, None]) -> tuple[bytes, AsyncGenerator[bytes, None]]:
+    """The first byte that is no blank, if there is one, and all chunks."""
+    seen: list[bytes] = []
+    async for chunk in chunks:
+        seen.append(chunk)
+        if chunk.strip():
+            break
+
+    async def whole() -> AsyncGenerator[bytes, None]:
+        for chunk in seen:
+            yield chunk
+        async for chunk in chunks:
+            yield chunk
+
+    return (seen[-1].lstrip()[:1] if seen else b""), whole()
+
+
+async def _json(chunks: AsyncGenerator[bytes, None]) -> dict[str, Wire]:
+    body = b"".join([chunk async for chunk in chunks])
     if not body.strip():
         return {}
     try:
@@ -74,20 +99,18 @@ async def _json(request: Request, settings: Settings) -> dict[str, Wire]:
 
 
 @asynccontextmanager
-async def _form(request: Request, settings: Settings, kind: str) -> AsyncIterator[dict[str, Wire]]:
-    limit = settings.part_limit + CHUNK if kind == FORMS[0] else settings.body_limit
-    check_length(request, limit)
+async def _form(
+    request: Request, settings: Settings, kind: str, chunks: AsyncGenerator[bytes, None]
+) -> AsyncIterator[dict[str, Wire]]:
     parser: MultiPartParser | FormParser
     try:
         if kind == FORMS[0]:
-            parser = MultiPartParser(request.headers, limited(request, limit), max_files=16, max_fields=MAX_FIELDS)
+            parser = MultiPartParser(request.headers, chunks, max_files=16, max_fields=MAX_FIELDS)
         else:
-            parser = FormParser(request.headers, limited(request, limit))
+            parser = FormParser(request.headers, chunks)
         form = await parser.parse()
     except (MultiPartException, KeyError) as error:
         raise InvalidRequest(f"The form can't be read: {error}") from None
-    except ClientDisconnect:
-        raise InvalidRequest("The connection was closed before the form had arrived") from None
     with tempfile.TemporaryDirectory(dir=spool(settings.home).path, prefix="form-") as folder:
         values = _texts((name, value) for name, value in form.multi_items() if isinstance(value, str))
         for number, (name, value) in enumerate(form.multi_items()):

@@ -78,7 +78,7 @@ def _find_or_add_user(session: Session, house: House, email: str, role: Role | N
     user = session.scalar(select(User).where(User.email == email))
     if user is not None:
         if role is not None and role != user.role:
-            raise CommandFailed(f"{email} exists already, with the role {Role(user.role).lower()}")
+            raise CommandFailed(f"{email} exists already, with the role {Role(user.role).lower()}; name another --user")
         return user
     if role is None:
         raise CommandFailed(f"there is no user {email}; name a --role to make one (admin, member or viewer)")
