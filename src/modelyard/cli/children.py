@@ -5,6 +5,7 @@ after it nothing comes, and its end, however the supervisor died, ends the child
 loses nothing, so no farewell is tried.
 """
 
+import contextlib
 import gc
 import os
 import signal
@@ -37,13 +38,18 @@ def start_child(module: str, orders: Orders) -> subprocess.Popen[bytes]:
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", module], stdin=subprocess.PIPE, pass_fds=passed, start_new_session=True
     )
-    assert child.stdin is not None
-    try:
-        child.stdin.write(msgspec.json.encode(orders, enc_hook=str) + b"\n")
-        child.stdin.flush()
-    except BrokenPipeError:
-        pass  # it died already, which its status tells
+    give_orders(child, orders)
     return child
+
+
+def give_orders(child: subprocess.Popen[bytes], orders: Orders) -> None:
+    """Tells a child its orders; nothing happens if it has died already, which its status tells.
+
+    Past the buffer of the pipe's file, where they would wait, and be written in vain once more when it is closed.
+    """
+    assert child.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        os.write(child.stdin.fileno(), msgspec.json.encode(orders, enc_hook=str) + b"\n")
 
 
 def take_orders() -> Orders:
