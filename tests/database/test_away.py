@@ -25,7 +25,7 @@ def server() -> Iterator[PostgreSQL]:
 def test_a_call_while_the_database_is_away_says_so_in_one_line(
     home: Path, server: PostgreSQL, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Yard(Settings(home=home, database_url=server.url), with_agent=False) as yard:
+    with Yard(Settings(home=home, port=0, database_url=server.url), with_agent=False) as yard:
         project = yard.call("createProject", name="Kept", useCase="PYTHON_MODEL")["projectId"]
         server.kill()
         headers, caplog.handler.records[:] = {"apiKey": yard.key}, []
