@@ -153,6 +153,9 @@ def test_every_call_is_logged_with_its_request_id_and_none_can_forge_a_line(serv
     [
         ("MODELYARD_PROT", "1", "MODELYARD_PROT is not a setting; see `modelyard doctor --settings`"),
         ("MODELYARD_PORT", "abc", "MODELYARD_PORT is 'abc'; expected `int`, got `str`"),
+        ("MODELYARD_REPLICAS", "0", "MODELYARD_REPLICAS is '0'; expected `int` >= 1"),
+        ("MODELYARD_LEASE_S", "-5", "MODELYARD_LEASE_S is '-5'; expected `float` > 0.0"),
+        ("MODELYARD_SANDBOX", "of", "MODELYARD_SANDBOX is 'of'; expected 'required' or 'off'"),
     ],
 )
 def test_a_setting_that_is_none_is_told_in_one_line(home: Path, variable: str, value: str, said: str) -> None:
