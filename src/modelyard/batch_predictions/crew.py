@@ -62,7 +62,10 @@ class Asked(NamedTuple, Generic[Answer]):
 
 
 class Crew(Generic[Answer]):
-    """So many guests, for one round of work. `ask` is called with up to `most` pieces."""
+    """So many guests, for one round of work. `ask` is called with up to `most` pieces.
+
+    Answers that nobody took, since the work ended before, are handed to `drop`.
+    """
 
     def __init__(
         self,
@@ -70,9 +73,11 @@ class Crew(Generic[Answer]):
         size: int,
         hire: Callable[[], Guest],
         ask: Callable[[Guest, list[int]], Asked[Answer]],
+        drop: Callable[[Answer], None],
         most: int = 1,
     ) -> None:
         self._run, self._size, self._hire, self._ask, self._most = run, size, hire, ask, most
+        self._drop = drop
         self._lock = threading.Lock()
         self._waiting: deque[int] = deque()
         self._tried: set[int] = set()
@@ -104,14 +109,18 @@ class Crew(Generic[Answer]):
         early: dict[int, Answer] = {}
         coming = iter(numbers)
         expected = next(coming, None)
-        with self._at_work(numbers, set()) as threads:
-            for found in self._taken(threads, None):
-                if found is not None:
-                    early[found[0][0]] = found[1]
-                while expected is not None and expected in early:
-                    yield early.pop(expected)
-                    self._room.release()
-                    expected = next(coming, None)
+        try:
+            with self._at_work(numbers, set()) as threads:
+                for found in self._taken(threads, None):
+                    if found is not None:
+                        early[found[0][0]] = found[1]
+                    while expected is not None and expected in early:
+                        yield early.pop(expected)
+                        self._room.release()
+                        expected = next(coming, None)
+        finally:
+            for answer in early.values():
+                self._drop(answer)
 
     @property
     def used(self) -> Usage:
@@ -133,6 +142,9 @@ class Crew(Generic[Answer]):
             self._close()
             for thread in threads:
                 thread.join()
+            while not self._answers.empty():
+                if isinstance(found := self._answers.get(), tuple):
+                    self._drop(found[1])
 
     def _taken(self, threads: int, tick_s: float | None) -> Iterator[tuple[list[int], Answer] | None]:
         while threads:

@@ -208,7 +208,7 @@ class _Batch:
         self._kept.close()
 
     def _round(self, missing: Sequence[int], done: dict[int, Kept], tried: set[int]) -> None:
-        crew = Crew[_Done](self._run, self._size, self._hire, self._ask, _AT_ONCE)
+        crew = Crew[_Done](self._run, self._size, self._hire, self._ask, _drop, _AT_ONCE)
         try:
             for found in crew.work(missing, tried=tried, tick_s=_TICK_S):
                 if found is not None:
@@ -320,6 +320,10 @@ class _Batch:
 
     def _nonsense(self, what: str) -> PredictionsFailed:
         return PredictionsFailed(f"The guest answered what is no answer ({what}).", usage=usage_of(self._used))
+
+
+def _drop(done: _Done) -> None:
+    done.stream.close()
 
 
 def _counted(chunks: Collection[Kept]) -> Counts:

@@ -92,7 +92,10 @@ def _write_lines(writing: "_Writing", chunks: Sequence[Kept], blob: BlobWriter) 
     def ask(guest: Guest, numbers: list[int]) -> Asked[tuple[int, IO[bytes]]]:
         return Asked(writing.lines(guest, by_number.get(numbers[0])), 1)
 
-    crew = Crew[tuple[int, IO[bytes]]](writing.run, writing.size, writing.hire, ask)
+    def drop(answer: tuple[int, IO[bytes]]) -> None:
+        answer[1].close()
+
+    crew = Crew[tuple[int, IO[bytes]]](writing.run, writing.size, writing.hire, ask, drop)
     try:
         for size, stream in crew.work_in_order(sorted(by_number) or [0]):
             with stream:
