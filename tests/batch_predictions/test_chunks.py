@@ -127,6 +127,24 @@ def test_chunks_that_were_kept_are_not_predicted_again_after_a_kill(settings: Se
 
 
 @pytest.mark.sandbox
+def test_chunks_that_other_arguments_led_to_are_predicted_again(settings: Settings) -> None:
+    source = MANY.replace("queries)", "queries, factor=1)") + "    time.sleep(0.5)\n    return queries['x'] * factor\n"
+    with Yard(settings, with_agent=False) as yard:
+        bench = Bench(yard)
+        with agent_process(yard.settings) as first:
+            deployment_id = bench.deploy(source, bench.table(x=list(range(ROWS))))
+            batch = bench.define(deployment_id)
+            version_id = yard.call("startBatchPrediction", batchPredictionId=batch)["batchPredictionVersion"]
+            wait_until(lambda: kept(settings.home, version_id) != [], 60)
+            os.kill(first.pid, signal.SIGKILL)
+            first.wait()
+        yard.call("setDefaultPredictionArguments", deploymentId=deployment_id, predictionArguments={"factor": 3})
+        with agent_process(yard.settings):
+            version = bench.ended(version_id)
+        assert [line["prediction"] for line in bench.lines(version)] == [3 * x for x in range(ROWS)]
+
+
+@pytest.mark.sandbox
 def test_several_guests_share_the_chunks_and_rows_stay_in_order(bench: Bench) -> None:
     source = (
         MANY.replace("return 10", "return None")
@@ -140,14 +158,17 @@ def test_several_guests_share_the_chunks_and_rows_stay_in_order(bench: Bench) ->
 
 
 @pytest.mark.sandbox
-def test_a_chunk_that_fails_is_tried_in_a_fresh_guest_and_then_named_by_its_rows(bench: Bench) -> None:
+@pytest.mark.parametrize(("start", "rows"), [(0, "1 to 16,384"), (32_768, "32,769 to 49,152")])
+def test_a_chunk_that_fails_is_tried_in_a_fresh_guest_and_then_named_by_its_rows(
+    bench: Bench, start: int, rows: str
+) -> None:
     source = MANY.replace("return 10", "return None") + "    print('called', model, flush=True)\n"
-    source += "    if queries['x'].iloc[0] == 32768:\n        print('broken', model, flush=True)\n"
+    source += f"    if queries['x'].iloc[0] == {start}:\n        print('broken', model, flush=True)\n"
     source += "        raise OSError('never')\n    return queries['x']\n"
     source += "\n\ndef initialize(model):\n    return str(uuid.uuid4())\n"
     version = bench.predict(bench.deploy(source, bench.table(x=list(range(ROWS)))))
     assert version["status"] == "FAILED"
-    assert version["error"] == "OSError: predict_many failed twice on rows 32,769 to 49,152: never"
+    assert version["error"] == f"OSError: predict_many failed twice on rows {rows}: never"
     tried = [line.split()[1] for line in logs(bench, version) if line.startswith("broken ")]
     assert len(set(tried)) == len(tried) == 2
 

@@ -55,6 +55,7 @@ def test_what_was_made_durable_is_found_and_nothing_else(settings: Settings, str
     kept = opened(settings, 1)
     keep(kept, stream, 3, 1)
     assert kept.settle()
+    assert not kept.settle()  # there is nothing new
     keep(kept, stream, 2)
     kept.close()
     found = opened(settings, 2).find(PLAN)

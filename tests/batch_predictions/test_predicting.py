@@ -65,6 +65,21 @@ def test_arguments_reach_the_function_as_far_as_it_accepts_them(bench: Bench) ->
     assert "The model takes no argument `facter`. Did you mean `factor`?" in misspelt["error"]
 
 
+def test_arguments_stand_over_those_of_all_and_the_deployments_under_both_or_above(bench: Bench) -> None:
+    source = "def train(*tables):\n    return 1\n\n\ndef predict(model, query, a=0, b=0, c=0):\n    return [a, b, c]\n"
+    deployment_id = bench.deploy(source, bench.table(x=[1]))
+    given = {"globalPredictionArgs": {"a": "all", "b": "all"}, "batchPredictionArgs": {"b": "mine"}}
+    batch, defaults = bench.define(deployment_id, **given), {"a": "default", "c": "default"}
+    for is_override, expected in ((False, ["all", "mine", "default"]), (True, ["default", "mine", "default"])):
+        bench.yard.call(
+            "setDefaultPredictionArguments",
+            deploymentId=deployment_id,
+            predictionArguments=defaults,
+            setAsOverride=is_override,
+        )
+        assert [line["prediction"] for line in bench.lines(bench.start(batch))] == [expected]
+
+
 def test_a_wrong_number_of_results_is_told_with_both_numbers(bench: Bench) -> None:
     version = bench.predict(bench.deploy(MANY + "    return [1, 2]\n", bench.table(x=[1, 2, 3])))
     assert version["status"] == "FAILED"

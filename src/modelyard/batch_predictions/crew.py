@@ -202,12 +202,14 @@ class Crew(Generic[Answer]):
         """The piece to try again, if it is known which one failed and that was its first time."""
         if error.kind == FailureKind.CANCELLED:
             self._run.check_cancelled()
-        if len(numbers) > 1 and error.kind not in (FailureKind.CANCELLED, FailureKind.TIMEOUT):
+        # What is raised is raised for the first; a guest that ended may have been at any.
+        if len(numbers) > 1 and error.kind not in (FailureKind.EXCEPTION, FailureKind.CANCELLED, FailureKind.TIMEOUT):
             with self._lock:
                 self._alone.update(numbers)
             self._give_back(numbers)
             return []
-        [number, *_] = numbers
+        number, *rest = numbers
+        self._give_back(rest)
         with self._lock:
             attempts = 1 + (number in self._tried)
             self._tried.add(number)
