@@ -75,7 +75,7 @@ def test_ctrl_c_ends_the_demo_and_its_server(home: Path) -> None:
         output = demo.communicate(timeout=60)[0]
     assert demo.returncode == 130
     assert "Traceback" not in output
-    wait_until(lambda: not any(map(is_alive, everything)), 5)
+    wait_until(lambda: not any(map(is_alive, everything)))
     assert left_behind(home) == []
 
 

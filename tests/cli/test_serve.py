@@ -95,7 +95,7 @@ def test_a_killed_server_takes_all_its_children_along(served: Served) -> None:
     everything = served.processes()
     served.process.kill()
     served.process.wait()
-    wait_until(lambda: not any(map(is_alive, everything)), 5)
+    wait_until(lambda: not any(map(is_alive, everything)))
 
 
 def test_a_home_that_the_server_makes_is_for_its_owner_alone(home: Path) -> None:
