@@ -158,7 +158,9 @@ def test_progress_is_seen_while_it_goes_on(bench: Bench) -> None:
         time.sleep(0.02)
     assert version["status"] == "COMPLETE", version["error"]
     assert version["totalPredictions"] == 150_000
-    assert {0, 18_750, 150_000 - 18_750} <= seen
+    assert 0 in seen
+    assert len(seen) > 3  # of eight steps; a busy machine may let some pass unseen
+    assert not [each for each in seen if each % 18_750]
     assert len(bench.lines(version)) == 150_000
 
 

@@ -91,4 +91,4 @@ def test_while_one_gateway_lives_new_callers_are_answered(several: Served) -> No
 def test_there_is_at_least_one_gateway(home: Path) -> None:
     refused = run_command(home, "serve", "--port", "0", gateways=0)
     assert refused.returncode == 1
-    assert "gateways" in refused.stderr
+    assert "MODELYARD_GATEWAYS" in refused.stderr
