@@ -19,7 +19,7 @@ from sqlalchemy import Table, insert, select, text
 from benchmarks.house import House
 from benchmarks.idle import TICKS, private_kib, ticks
 from benchmarks.measure import Options, Row, at_most, percentile
-from benchmarks.postgresql import postgresql_url
+from benchmarks.postgresql import each_database
 from modelyard.database import Database
 from modelyard.deployments.records import Deployment, RoutingRevision
 
@@ -32,10 +32,8 @@ SPAN_S, CHANGE_S = 5.0, 0.1
 def run(options: Options) -> Iterator[Row]:
     """SQLite, then PostgreSQL where the wheel with its server is installed."""
     sizes = [size for size in SIZES if size <= max(options.rows // 100, SIZES[0])]
-    yield from _measured("SQLite", None, sizes)
-    with postgresql_url() as url:
-        if url:
-            yield from _measured("PostgreSQL", url, sizes)
+    for name, url in each_database():
+        yield from _measured(name, url, sizes)
 
 
 def _measured(name: str, database_url: str | None, sizes: list[int]) -> Iterator[Row]:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from benchmarks.house import House
 from benchmarks.measure import Options, Row, at_most, percentile
-from benchmarks.postgresql import postgresql_url
+from benchmarks.postgresql import each_database
 from modelyard.accounts.records import Organization
 from modelyard.clock import utc_now
 from modelyard.database import Database
@@ -37,10 +37,8 @@ LOCK = "".join(f"package-{at}=={at}.0.0 \\\n    --hash=sha256:{at:064}\n" for at
 def run(options: Options) -> Iterator[Row]:
     """SQLite, then PostgreSQL where the wheel with its server is installed."""
     sizes = [size for size in SIZES if size <= max(min(options.rows // 1_000, SIZES[-1]), SIZES[0])]
-    yield from _measured("SQLite", None, sizes)
-    with postgresql_url() as url:
-        if url:
-            yield from _measured("PostgreSQL", url, sizes)
+    for name, url in each_database():
+        yield from _measured(name, url, sizes)
 
 
 def _measured(name: str, url: str | None, sizes: list[int]) -> Iterator[Row]:

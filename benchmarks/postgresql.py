@@ -74,6 +74,14 @@ def postgresql_url() -> Iterator[str | None]:
             yield server.url
 
 
+def each_database() -> Iterator[tuple[str, str | None]]:
+    """The name of each kind of database and the URL of a server of it; SQLite needs none, and PostgreSQL its wheel."""
+    yield "SQLite", None
+    with postgresql_url() as url:
+        if url:
+            yield "PostgreSQL", url
+
+
 def _processes_in(folder: Path) -> list[int]:
     found = []
     for entry in Path("/proc").glob("[0-9]*"):

@@ -14,9 +14,9 @@ import msgspec
 PREFIX = "MODELYARD_"
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
-CountOrNone = Annotated[int, msgspec.Meta(ge=0)]
+CountOrZero = Annotated[int, msgspec.Meta(ge=0)]
 Amount = Annotated[float, msgspec.Meta(gt=0)]
-AmountOrNone = Annotated[float, msgspec.Meta(ge=0)]
+AmountOrZero = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,9 +64,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     fetch_timeout_s: Amount = 600.0
 
     #: Cores that the agent may hand to runs; 0 means all of the machine's.
-    agent_cores: AmountOrNone = 0
+    agent_cores: AmountOrZero = 0
     #: Memory that the agent may hand to runs, in GiB; 0 means all of the machine's.
-    agent_memory_gib: AmountOrNone = 0
+    agent_memory_gib: AmountOrZero = 0
     #: Seconds that a claim on a run lasts without a heartbeat.
     lease_s: Amount = 15.0
     #: Longest time between two looks for work; agents are also woken at once on the same machine.
@@ -77,7 +77,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: `required` refuses user code where no sandbox can be had; `off` runs it bare (trusted users only).
     sandbox: Literal["required", "off"] = "required"
     #: Warm guests kept waiting for each environment in use.
-    warm_guests: CountOrNone = 1
+    warm_guests: CountOrZero = 1
     #: Wall-clock limit of a training run without TIMEOUT_MINUTES in its config.
     training_timeout_s: Amount = 6 * 3600.0
     #: Wall-clock limit of a dry run's import, training and predictions together.
@@ -85,7 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: Rows of each table that a dry run is given.
     validation_rows: Count = 1_000
     #: Days that the report of a dry run is kept.
-    validation_days: AmountOrNone = 30.0
+    validation_days: AmountOrZero = 30.0
     #: Refuse updatePythonModel where a dry run of what it says fails; it then waits for that.
     validate_updates: bool = False
     #: Rows of the sample on which feature importance is measured.
@@ -105,7 +105,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: Replicas of each deployment.
     replicas: Count = 1
     #: Seconds for which a lower load must last before a deployment gives replicas back, where their number may change.
-    scale_down_s: AmountOrNone = 60.0
+    scale_down_s: AmountOrZero = 60.0
     #: Seconds for which calls wait while a deployment that slept is brought up again.
     wake_timeout_s: Amount = 60.0
     #: Calls that wait at one replica before further ones are refused with 429.
@@ -130,15 +130,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: What a scraper of /metrics sends as `Authorization: Bearer ...`; empty: administrators' API keys alone open it.
     metrics_token: str = ""
     #: Calls of one deployment that each gateway writes to the prediction log a second, and failures besides; 0: none.
-    prediction_logs_a_second: CountOrNone = 10
+    prediction_logs_a_second: CountOrZero = 10
     #: Bytes of what was asked, and of what was answered, that the prediction log keeps of a call; 0: none.
-    prediction_log_bytes: CountOrNone = 4096
+    prediction_log_bytes: CountOrZero = 4096
     #: Days for which the prediction log keeps a call where its deployment's options do not say.
-    prediction_log_days: AmountOrNone = 7.0
+    prediction_log_days: AmountOrZero = 7.0
     #: Calls of one deployment that the prediction log keeps; the janitor removes the oldest past it.
     prediction_log_rows: Count = 100_000
     #: Days for which the statistics of deployments are kept.
-    statistics_days: AmountOrNone = 90.0
+    statistics_days: AmountOrZero = 90.0
     #: Largest part of an upload.
     part_limit: Count = 128 * 1024**2
     #: Largest upload.
@@ -158,7 +158,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: Bytes that a download call hands out at a time.
     download_chunk: Count = 10 * 1024**2
     #: Seconds that the official client, which polls, is kept waiting for the end of what it asks about.
-    hold_s: AmountOrNone = 4.0
+    hold_s: AmountOrZero = 4.0
     #: Items of a list answer where the caller names no limit.
     page_size: Count = 100
 
@@ -174,15 +174,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lookup_rows: Count = 10_000
 
     #: Environments on disk, in GiB; past it those that were used longest ago go. 0 means no limit.
-    environments_limit_gib: AmountOrNone = 50.0
+    environments_limit_gib: AmountOrZero = 50.0
     #: Tables in the form that guests map, in GiB; past it those that were used longest ago go. 0 means no limit.
-    tables_limit_gib: AmountOrNone = 100.0
+    tables_limit_gib: AmountOrZero = 100.0
     #: Seconds between two rounds of the janitor, which removes what nobody needs any more.
     upkeep_s: Amount = 3600.0
     #: Seconds for which a blob that nothing names is kept; longer than any call takes.
-    blob_grace_s: AmountOrNone = 900.0
+    blob_grace_s: AmountOrZero = 900.0
     #: Seconds for which results of queries, and tables as they were downloaded, are kept.
-    results_keep_s: AmountOrNone = 7 * 24 * 3600.0
+    results_keep_s: AmountOrZero = 7 * 24 * 3600.0
 
     #: Wheels only (true), or also packages that run their own build code, in the sandbox (false).
     wheels_only: bool = True
